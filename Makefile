@@ -1,0 +1,138 @@
+# Everything here runs without a question and can be run again at any time. `make help` lists the targets.
+#
+# Variables, on the command line or in the environment:
+#   FUZZTIME        how long `make fuzz` spends on each target (20s)
+#   TURNOUT_SCALE   how far the long tests go: empty is the floor that every run proves, "full" is what `make soak` sets
+#   RUN_CONFIG      the settings file of `make run` (the shop example)
+#   TESTFLAGS       added to `go test` by `make test` and `make race`
+#   BENCHFLAGS      added to `bin/turnout bench` by `make bench`
+
+SHELL       := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+GO_MIN   := 1.26
+NODE_MIN := 20.19
+
+FUZZTIME   ?= 20s
+RUN_CONFIG ?= deploy/examples/shop/turnout.yaml
+TESTFLAGS  ?=
+BENCHFLAGS ?=
+
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+
+CACHE     := $(CURDIR)/.cache
+LEGACYBOT := deploy/testbed/legacybot
+LEGACYBOT_READY := $(LEGACYBOT)/node_modules/.package-lock.json
+
+# Tests that drive the legacy bot read its folder from here; without the variable they are not part of `go test`.
+export TURNOUT_LEGACYBOT := $(CURDIR)/$(LEGACYBOT)
+export TURNOUT_SCALE
+
+GO_DIRS   := $(wildcard adapters gateway rules sidecar deploy)
+# The packages in which goroutines meet. Only those that exist are run.
+RACE_DIRS := $(wildcard gateway/conversation gateway/pipeline gateway/store gateway/outbox)
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: build $(LEGACYBOT_READY) ## start the shop example with a legacy bot beside it
+	@deploy/testbed/run $(RUN_CONFIG)
+
+.PHONY: build
+build: need-go ## build bin/turnout
+	@CGO_ENABLED=0 go build -trimpath -o bin/turnout ./gateway/cmd/turnout
+
+.PHONY: test
+test: need-go need-curl $(LEGACYBOT_READY) ## run all tests; installs what they need
+	@go test -timeout 12m $(TESTFLAGS) ./...
+
+.PHONY: race
+race: need-go need-gcc ## run the tests of the concurrent packages with the race detector
+	@CGO_ENABLED=1 go test -race -timeout 20m $(TESTFLAGS) $(RACE_DIRS:%=./%/...)
+
+.PHONY: soak
+soak: need-go need-curl $(LEGACYBOT_READY) ## run the long tests at full scale (hours)
+	@TURNOUT_SCALE=full go test -count=1 -timeout 6h $(TESTFLAGS) ./gateway/...
+
+.PHONY: bench
+bench: build ## compare the gateway with bare proxies and print ratios
+	@command -v nginx >/dev/null || echo "nginx is not installed and will be missing from the comparison: apt-get install nginx-light"
+	@bin/turnout bench $(BENCHFLAGS)
+
+.PHONY: fuzz
+fuzz: need-go ## run every fuzz target for FUZZTIME
+	@for package in $$(go list ./...); do \
+		listed=$$(go test -list '^Fuzz' $$package) || { echo "$$listed"; exit 1; }; \
+		for target in $$(grep '^Fuzz' <<<"$$listed" || true); do \
+			echo "== $$package $$target"; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package; \
+		done; \
+	done
+
+.PHONY: fmt
+fmt: need-go ## format the code
+	@gofmt -w $(GO_DIRS)
+
+.PHONY: lint
+lint: need-go $(CACHE)/bin/staticcheck ## gofmt, vet, staticcheck; govulncheck where its database can be reached
+	@bad=$$(gofmt -l $(GO_DIRS)); \
+	if [ -n "$$bad" ]; then printf 'not formatted; run make fmt:\n%s\n' "$$bad"; exit 1; fi
+	@go vet ./...
+	@$(CACHE)/bin/staticcheck ./...
+	@$(MAKE) --no-print-directory vulnerabilities
+
+# Exit code 3 of govulncheck means that it found something; any other failure that it could not look.
+.PHONY: vulnerabilities
+vulnerabilities:
+	@test -x $(CACHE)/bin/govulncheck || GOBIN=$(CACHE)/bin timeout 300 go install $(GOVULNCHECK) || true; \
+	code=0; timeout 300 $(CACHE)/bin/govulncheck ./... || code=$$?; \
+	case $$code in \
+	0) ;; \
+	3) exit 1 ;; \
+	*) printf '\n%s\n%s\n%s\n\n' \
+		'*****************************************************************************************' \
+		'*  NOT CHECKED FOR KNOWN VULNERABILITIES: govulncheck or its database is not reachable  *' \
+		'*****************************************************************************************' >&2 ;; \
+	esac
+
+# The stamp changes with the versions above.
+$(CACHE)/bin/staticcheck: Makefile | need-go
+	@mkdir -p $(CACHE)/bin
+	@GOBIN=$(CACHE)/bin go install $(STATICCHECK)
+	@touch $@
+
+$(LEGACYBOT_READY): $(LEGACYBOT)/package.json $(LEGACYBOT)/package-lock.json | need-node
+	@cd $(LEGACYBOT) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+# $(call at-least,program,wanted,command that prints a version,how to get it)
+define at-least
+	@have=$$($(3) 2>/dev/null | grep -o '[0-9][0-9.]*' | head -n 1 || true); \
+	if [ -z "$$have" ] || [ "$$(printf '%s\n' $(2) "$$have" | sort -V | head -n 1)" != "$(2)" ]; then \
+		echo "turnout needs $(1) $(2) or newer, found $${have:-none}." >&2; echo "$(4)" >&2; exit 1; \
+	fi
+endef
+
+# $(call installed,command,Debian package)
+define installed
+	@command -v $(1) >/dev/null || { \
+		echo "installing $(2)" >&2; \
+		root=$$( [ "$$(id -u)" = 0 ] || echo "sudo -n" ); \
+		{ $$root apt-get update -q && $$root env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $(2); } >&2 || \
+		{ echo "could not install $(2): install it and run make again" >&2; exit 1; }; \
+	}
+endef
+
+.PHONY: need-go need-node need-curl need-gcc
+need-go:
+	$(call at-least,Go,$(GO_MIN),go env GOVERSION,Get it from https://go.dev/dl/ and put its bin folder into PATH.)
+need-node:
+	$(call at-least,Node,$(NODE_MIN),node --version,Get it from https://nodejs.org/en/download or from your system's packages.)
+need-curl:
+	$(call installed,curl,curl)
+need-gcc:
+	$(call installed,gcc,gcc libc6-dev)
