@@ -1,0 +1,235 @@
+// Package adapters is the contract of the edge: channels that customers write on, and bots that already exist.
+//
+// A channel takes a customer's message off the wire and hands it to Inbox; what the customer may then see it reads from
+// Timeline (pull channels: the client holds a connection or asks again) or gets handed as Outbound (push channels: the
+// add-on Sender). A bot answers one turn. Both are built from a Spec by a constructor in a Registry, a value that the
+// composition root fills from the visible table in adapters/builtin.
+//
+// Extras are add-on interfaces, asserted once at wiring, never per message.
+package adapters
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"turnout/adapters/message"
+)
+
+// Channel is one configured customer channel. A channel holds no conversation state: everything it needs to survive a
+// restart is in Inbox and Timeline.
+type Channel interface {
+	// Routes lists the HTTP endpoints that the channel serves. The server mounts them once, before it listens.
+	Routes() []Route
+	// Close ends the channel's streams and background work. It is called once, after the listener stopped taking
+	// requests, and works after a failed construction of a neighbour.
+	Close() error
+}
+
+// Route is an endpoint of a channel. Path is in the form of fasthttp/router ("/v1/web/{channel}/messages"). The handler
+// runs behind the server's limits and panic recovery; it must copy whatever it keeps of the request.
+type Route struct {
+	Method  string
+	Path    string
+	Handler fasthttp.RequestHandler
+	// MaxBody is the largest request body in bytes that the endpoint needs; 0 means the server's own limit.
+	MaxBody int64
+}
+
+// Sender is the add-on of push channels: those that speak to a provider. Pull channels (web, request-reply fronts) do
+// not have it: their committed log is the delivery.
+type Sender interface {
+	// Send makes one attempt. The attempt was made durable before the call. nil means that the provider has taken the
+	// message; any other error should be a *SendError, and one that is not counts as Uncertain.
+	Send(ctx context.Context, out message.Outbound) (message.Receipt, error)
+}
+
+// Inbox is where a channel hands in what customers do.
+type Inbox interface {
+	// Accept makes one message durable, at most once per (channel, address, id), and returns after that. Only after nil
+	// may a channel acknowledge. It never waits for a bot. A repeat returns the first receipt with Dup set.
+	// Errors: ErrUnavailable (nothing was kept: answer 503 and let the client retry), ErrUnknownOutcome (it may have
+	// been kept: the same, the id makes the retry safe), *RefusedError (a 4xx: retrying is no use).
+	Accept(ctx context.Context, in message.Inbound) (Receipt, error)
+	// Identify adds an authenticated profile to the sender's open conversation, or keeps it for the next one.
+	Identify(ctx context.Context, from message.Address, p message.Profile) error
+	// Observe reports typing and reading. It is lossy and does not block.
+	Observe(o message.Observation)
+}
+
+// Receipt is proof that a message is in the log.
+type Receipt struct {
+	Conversation string
+	Message      string // "m_…"
+	VSeq         uint64 // 0: not visible (held, or not a message that shows)
+	Dup          bool
+	Owner        message.Owner
+	// Trace spares Outcome a read of what Accept just wrote. It is opaque to channels, and may be nil.
+	Trace any
+}
+
+// Timeline is what a pull channel reads: only durable events, only those that a customer may see.
+type Timeline interface {
+	// Outcome waits until the message of r has an outcome and returns it; a message that already has one returns at
+	// once with the same. If ctx ends first it returns ctx's error, and the outcome can be asked for again later.
+	Outcome(ctx context.Context, r Receipt) (Outcome, error)
+	// Read returns, in order, what address from may see after the cursor, at most limit events. An empty cursor means
+	// the start of the open conversation. A cursor of somebody else's conversation, or of none, is ErrNotFound.
+	Read(ctx context.Context, from message.Address, after Cursor, limit int) (Page, error)
+	// Watch subscribes to one address. The caller must Close it.
+	Watch(from message.Address) Watch
+}
+
+// Cursor is a client's place in its conversation: "<conversation id>.<vseq>". Opaque to clients.
+type Cursor string
+
+// Outcome is what became of a customer's message.
+type Outcome struct {
+	Conversation string
+	// MergedInto is the client id of the last message of the burst, which carries the answer; empty otherwise.
+	MergedInto string
+	Owner      message.Owner
+	// Messages are the visible messages that the turn led to, in order, without the customer's own.
+	Messages []message.Visible
+	Cursor   Cursor
+}
+
+// Page is a stretch of a conversation.
+type Page struct {
+	Conversation string // empty: the address has none yet
+	Events       []message.Visible
+	Next         Cursor
+	Owner        message.Owner
+	// More is set when limit cut the page.
+	More bool
+}
+
+// Watch tells a stream when to look again.
+type Watch interface {
+	// Wake gets a value, possibly merged with earlier ones, after something new became readable.
+	Wake() <-chan struct{}
+	// Signals carries what has no sequence: the other side typing, a new position. Slow readers lose some.
+	Signals() <-chan Signal
+	Close()
+}
+
+// Signal is an unsequenced frame.
+type Signal struct {
+	Typing   bool
+	By       message.By
+	Name     string
+	Position int // 0: not about the position
+	// Read is the highest vseq that the other side has read; 0: not about reading.
+	Read uint64
+}
+
+// Blobs keeps attachments. Bytes are sealed under the key of the sender's conversation.
+type Blobs interface {
+	// Put stores at most max bytes of r for the sender's open conversation, opening one if there is none, and returns
+	// the attachment with its sniffed type. More than max bytes is a *RefusedError with code too_large.
+	Put(ctx context.Context, from message.Address, name string, r io.Reader, max int64) (message.Attachment, error)
+	// Get opens an attachment that the address may see. Unknown and foreign ids are both ErrNotFound.
+	Get(ctx context.Context, from message.Address, id string) (message.Attachment, io.ReadCloser, error)
+}
+
+// Errors of Inbox, Timeline and Blobs.
+var (
+	ErrUnavailable    = errors.New("the store cannot write now")
+	ErrUnknownOutcome = errors.New("the outcome is not known")
+	ErrNotFound       = errors.New("not found")
+)
+
+// RefusedError says why a request of a client was refused for good. Code is one of the problem codes of the API; Detail
+// is a sentence that says what is wrong and how to mend it, free of the customer's own text.
+type RefusedError struct {
+	Code   string
+	Detail string
+}
+
+func (e *RefusedError) Error() string { return e.Code + ": " + e.Detail }
+
+// Bot answers turns. One call runs at a time per conversation.
+type Bot interface {
+	// Reply puts one turn to the bot and returns its whole answer. It makes one attempt and honours ctx's deadline.
+	// The same turn id may be put twice after a crash. Any error should be a *BotError.
+	Reply(ctx context.Context, t Turn) (Answer, error)
+	// Close releases connections. Running calls may fail.
+	Close() error
+}
+
+// Turn is what a bot is asked: one customer message or a burst of them.
+type Turn struct {
+	ID           string // "t_…", the idempotency key of the call
+	Tenant       string
+	Conversation string
+	// From is the customer's address; Contact the tenant's own id of the person when it is authenticated.
+	From    message.Address
+	Contact string
+	// Messages are the messages of the turn in order; never empty.
+	Messages []message.Inbound
+	Lang     string
+	Profile  *message.Profile
+	// Attempt is 1 for the first call; a higher one is a repeat after a crash, under the same ID.
+	Attempt int
+}
+
+// Answer is what a bot said. Fields that a bot's protocol does not carry stay nil or empty: absent is not zero.
+type Answer struct {
+	Parts      []message.Part
+	Confidence *float64 // 0..1
+	Intent     string
+	// Fallback is true when the bot itself says that it did not understand.
+	Fallback *bool
+	// Handoff is set when the bot asks for a person.
+	Handoff *HandoffRequest
+	// End is set when the bot regards the conversation as finished.
+	End     bool
+	Sources []Source
+	// Raw is the response body, at most 64 KiB, for rules and people.
+	Raw []byte
+}
+
+// HandoffRequest is a bot's wish to hand over.
+type HandoffRequest struct {
+	Reason string
+	Queue  string // a wish, used only if the tenant has that queue
+}
+
+// Source is something that the bot says its answer rests on.
+type Source struct {
+	Title string
+	URL   string
+}
+
+// Deps is what the gateway gives to every adapter it builds.
+type Deps struct {
+	// Tenant and Key name the instance: Key is the channel's public key or the bot's name.
+	Tenant string
+	Key    string
+
+	Inbox    Inbox    // channels only
+	Timeline Timeline // channels only
+	Blobs    Blobs    // channels only
+
+	// Secret resolves a reference of the configuration.
+	Secret func(SecretRef) (Secret, error)
+	// Derive returns a 32-byte key for the named purpose, bound to this instance and stable over restarts.
+	Derive func(purpose string) []byte
+	// Dial opens outbound connections, guarded against addresses that the operator did not allow.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	Now  func() time.Time
+	// NewID returns n random bytes for ids; tests freeze it.
+	NewID func(n int) []byte
+	Log   *slog.Logger
+}
+
+// Spec is the raw section of a resource. Decode fills v (a pointer to a struct with yaml tags) strictly: an unknown
+// field is an error with its place.
+type Spec interface {
+	Decode(v any) error
+}

@@ -1,0 +1,251 @@
+// Package webhook speaks to any bot that takes a turn by HTTP and answers in JSON.
+//
+// Without mappings it sends a body of its own and understands the shapes that most bots answer with; with mappings,
+// expressions say what the body is and where in the answer to look. One Reply is one attempt: nothing is retried and no
+// redirect is followed.
+//
+// A running call cannot be cancelled inside the HTTP client. When the caller's context ends early, Reply returns at
+// once and the call goes on in the background until its own deadline, counting against max_conns all the while: a bot
+// that hangs costs at most max_conns connections, and further calls wait for one of them within their deadline.
+package webhook
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"turnout/adapters"
+	"turnout/adapters/netguard"
+)
+
+// idleConn is shorter than what common servers keep an idle connection for, so that a call does not meet one that its
+// server is about to close.
+const idleConn = 1500 * time.Millisecond
+
+const rawBytes = 64 << 10 // of Answer.Raw
+
+// Bot is one bot behind a URL. It is safe for concurrent use.
+type Bot struct {
+	cfg      Config
+	to       target
+	headers  []header
+	signKey  []byte // nil: calls are not signed
+	now      func() time.Time
+	dial     func(ctx context.Context, network, addr string) (net.Conn, error)
+	client   *fasthttp.HostClient
+	slots    chan struct{}
+	request  requestMapping
+	response *responseMapping // nil: the usual shapes
+
+	life    context.Context // ends with Close; parent of dials
+	end     context.CancelFunc
+	running sync.WaitGroup // calls, including those that nobody waits for any more
+	mu      sync.Mutex     // guards what follows
+	closed  bool
+	conns   map[net.Conn]struct{}
+}
+
+var _ adapters.Bot = (*Bot)(nil)
+
+var errClosed = errors.New("the bot is closed")
+
+// New builds a bot from its section. It opens no connection. Errors of mappings name the field and the place in it.
+func New(spec adapters.Spec, d adapters.Deps) (adapters.Bot, error) {
+	var cfg Config
+	if err := spec.Decode(&cfg); err != nil {
+		return nil, fmt.Errorf("decoding webhook bot: %w", err)
+	}
+	to, err := cfg.complete()
+	if err != nil {
+		return nil, fmt.Errorf("checking webhook bot: %w", err)
+	}
+	b := &Bot{
+		cfg: cfg, to: to, now: d.Now, dial: d.Dial, slots: make(chan struct{}, cfg.MaxConns), conns: map[net.Conn]struct{}{},
+	}
+	if b.headers, err = resolveHeaders(cfg.Headers, d); err != nil {
+		return nil, fmt.Errorf("checking webhook bot: %w", err)
+	}
+	if cfg.Sign != "" {
+		secret, err := d.Secret(cfg.Sign)
+		if err != nil {
+			return nil, fmt.Errorf("checking webhook bot: sign: %w", err)
+		}
+		b.signKey = []byte(secret.Reveal())
+	}
+	if b.request, err = newRequestMapping(cfg); err != nil {
+		return nil, fmt.Errorf("compiling webhook bot: %w", err)
+	}
+	if b.response, err = newResponseMapping(cfg.Response); err != nil {
+		return nil, fmt.Errorf("compiling webhook bot: %w", err)
+	}
+	b.life, b.end = context.WithCancel(context.Background())
+	b.client = &fasthttp.HostClient{
+		Addr: to.addr, IsTLS: to.tls, TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12},
+		Name: "turnout", NoDefaultUserAgentHeader: true,
+		DialTimeout:               b.connect,
+		MaxConns:                  cfg.MaxConns,
+		MaxIdleConnDuration:       idleConn,
+		MaxIdemponentCallAttempts: 1,
+		ReadTimeout:               cfg.Timeout,
+		WriteTimeout:              cfg.Timeout,
+		MaxResponseBodySize:       cfg.MaxResponse,
+		SecureErrorLogMessage:     true,
+		DisablePathNormalizing:    true,
+	}
+	return b, nil
+}
+
+// Reply implements adapters.Bot.
+func (b *Bot) Reply(ctx context.Context, t adapters.Turn) (adapters.Answer, error) {
+	body, err := b.request.encode(t)
+	if err != nil {
+		return adapters.Answer{}, &adapters.BotError{Kind: adapters.BotGarbage, Err: err}
+	}
+	ctx, cancel := context.WithTimeout(ctx, b.cfg.Timeout)
+	defer cancel()
+	resp, err := b.call(ctx, t, body)
+	if err != nil {
+		return adapters.Answer{}, err
+	}
+	defer fasthttp.ReleaseResponse(resp)
+	return b.read(resp)
+}
+
+// read makes an answer of a response.
+func (b *Bot) read(resp *fasthttp.Response) (adapters.Answer, error) {
+	status := resp.StatusCode()
+	switch {
+	case status == fasthttp.StatusNoContent:
+		return adapters.Answer{}, nil
+	case status < 200 || status > 299:
+		return adapters.Answer{}, &adapters.BotError{Kind: adapters.BotStatus, Status: status}
+	case len(resp.Header.Peek(fasthttp.HeaderContentEncoding)) > 0:
+		return adapters.Answer{}, garbage("the response is compressed, which was not asked for")
+	}
+	body := resp.Body()
+	a, err := decode(body, status, b.response)
+	if err != nil {
+		return adapters.Answer{}, err
+	}
+	a.Raw = append([]byte(nil), body[:min(len(body), rawBytes)]...)
+	return a, nil
+}
+
+// call makes one attempt within ctx. The response is the caller's to release.
+func (b *Bot) call(ctx context.Context, t adapters.Turn, body []byte) (*fasthttp.Response, error) {
+	select {
+	case b.slots <- struct{}{}:
+	case <-ctx.Done():
+		return nil, &adapters.BotError{Kind: adapters.BotTimeout, Err: fmt.Errorf("waiting for a free connection: %w", ctx.Err())}
+	case <-b.life.Done():
+		return nil, &adapters.BotError{Kind: adapters.BotUnreachable, Err: errClosed}
+	}
+	if !b.enter() {
+		<-b.slots
+		return nil, &adapters.BotError{Kind: adapters.BotUnreachable, Err: errClosed}
+	}
+	req, resp := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
+	b.fill(req, t, body)
+	if deadline, ok := ctx.Deadline(); ok {
+		req.SetTimeout(max(time.Until(deadline), time.Millisecond))
+	}
+	done := make(chan error, 1)
+	go func() {
+		defer b.running.Done()
+		defer func() { <-b.slots }()
+		done <- b.attempt(req, resp)
+	}()
+	select {
+	case err := <-done:
+		fasthttp.ReleaseRequest(req)
+		if err == nil {
+			return resp, nil
+		}
+		fasthttp.ReleaseResponse(resp)
+		return nil, classify(err)
+	case <-ctx.Done():
+		// The call still uses req and resp; they are left to the collector.
+		return nil, &adapters.BotError{Kind: adapters.BotTimeout, Err: ctx.Err()}
+	}
+}
+
+var errPanic = errors.New("the client panicked")
+
+// attempt runs at the root of a goroutine.
+func (b *Bot) attempt(req *fasthttp.Request, resp *fasthttp.Response) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = errPanic
+		}
+	}()
+	return b.client.Do(req, resp)
+}
+
+func (b *Bot) fill(req *fasthttp.Request, t adapters.Turn, body []byte) {
+	req.SetRequestURI(b.to.uri)
+	h := &req.Header
+	h.SetMethod(b.cfg.Method)
+	for _, x := range b.headers {
+		h.Set(x.name, x.value)
+	}
+	h.SetContentType("application/json")
+	h.Set(fasthttp.HeaderAccept, "application/json")
+	h.Set("Idempotency-Key", t.ID)
+	h.Set("X-Turnout-Attempt", strconv.Itoa(max(t.Attempt, 1)))
+	if b.signKey != nil {
+		timestamp := strconv.FormatInt(b.now().Unix(), 10)
+		h.Set("X-Turnout-Timestamp", timestamp)
+		h.Set("X-Turnout-Signature", sign(b.signKey, timestamp, body))
+	}
+	req.SetBodyRaw(body)
+}
+
+// sign returns "v1=" and the hexadecimal HMAC-SHA256 of timestamp, a dot and the body.
+func sign(key []byte, timestamp string, body []byte) string {
+	mac := hmac.New(sha256.New, key)
+	mac.Write([]byte(timestamp))
+	mac.Write([]byte{'.'})
+	mac.Write(body)
+	return "v1=" + hex.EncodeToString(mac.Sum(nil))
+}
+
+// classify says how a call failed. The texts of the client's errors can repeat bytes of the response, so only those
+// about connections are kept.
+func classify(err error) *adapters.BotError {
+	var op *net.OpError
+	var timeout interface{ Timeout() bool }
+	var small *fasthttp.ErrSmallBuffer
+	switch {
+	case errors.Is(err, netguard.ErrDenied):
+		return &adapters.BotError{Kind: adapters.BotRefused, Err: netguard.ErrDenied}
+	case errors.Is(err, fasthttp.ErrBodyTooLarge), errors.As(err, &small):
+		return &adapters.BotError{Kind: adapters.BotTooLarge, Err: errors.New("the response is over the limit")}
+	case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, context.DeadlineExceeded):
+		return &adapters.BotError{Kind: adapters.BotTimeout, Err: context.DeadlineExceeded}
+	case errors.As(err, &op):
+		return &adapters.BotError{Kind: adapters.BotUnreachable, Err: op}
+	case errors.Is(err, fasthttp.ErrConnectionClosed), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF),
+		errors.Is(err, net.ErrClosed), errors.Is(err, context.Canceled):
+		return &adapters.BotError{Kind: adapters.BotUnreachable, Err: errors.New("the connection broke before the whole response")}
+	case errors.Is(err, fasthttp.ErrNoFreeConns):
+		return &adapters.BotError{Kind: adapters.BotUnreachable, Err: fasthttp.ErrNoFreeConns}
+	case errors.As(err, new(*tls.CertificateVerificationError)), errors.As(err, new(tls.RecordHeaderError)):
+		return &adapters.BotError{Kind: adapters.BotUnreachable, Err: errors.New("the TLS handshake failed")}
+	}
+	return garbage("the response is not HTTP")
+}
+
+func garbage(what string) *adapters.BotError {
+	return &adapters.BotError{Kind: adapters.BotGarbage, Err: errors.New(what)}
+}

@@ -1,0 +1,17 @@
+// Package builtin is the table of the adapters in this build. A build with others writes its own table beside its own
+// main.
+package builtin
+
+import (
+	"turnout/adapters"
+	"turnout/adapters/bot/webhook"
+	"turnout/adapters/web"
+)
+
+// Registry returns the adapters of this build by the names that configurations use. Each call returns a new value.
+func Registry() adapters.Registry {
+	var r adapters.Registry
+	r.AddChannel("web", web.New)
+	r.AddBot("webhook", webhook.New)
+	return r
+}

@@ -1,0 +1,59 @@
+package adapters
+
+import (
+	"fmt"
+	"time"
+)
+
+// SendError is the result of a failed send to a provider. Its text holds no address, no message text and no secret.
+type SendError struct {
+	// Code is the provider's or the transport's short code, for operators: "131047", "timeout".
+	Code string
+	// Retryable says that the same send may work later, RetryAfter when at the earliest (0: the outbox's own backoff).
+	Retryable  bool
+	RetryAfter time.Duration
+	// Uncertain says that the provider may have taken the message all the same.
+	Uncertain bool
+	Err       error
+}
+
+func (e *SendError) Error() string {
+	if e.Err == nil {
+		return "sending: " + e.Code
+	}
+	return fmt.Sprintf("sending: %s: %v", e.Code, e.Err)
+}
+
+func (e *SendError) Unwrap() error { return e.Err }
+
+// BotErrorKind says how a bot call failed.
+type BotErrorKind string
+
+// The ways in which a bot call fails.
+const (
+	BotTimeout     BotErrorKind = "timeout"     // no whole answer before the deadline
+	BotUnreachable BotErrorKind = "unreachable" // no connection, or it broke before a response
+	BotStatus      BotErrorKind = "status"      // an HTTP status that is no success
+	BotGarbage     BotErrorKind = "garbage"     // a response that is not what the protocol says
+	BotTooLarge    BotErrorKind = "too_large"   // a response over the limit
+	BotRefused     BotErrorKind = "refused"     // the address is not allowed (SSRF guard)
+)
+
+// BotError is the result of a failed bot call. Its text holds no message text and no secret.
+type BotError struct {
+	Kind   BotErrorKind
+	Status int // HTTP status, for BotStatus
+	Err    error
+}
+
+func (e *BotError) Error() string {
+	switch {
+	case e.Status != 0:
+		return fmt.Sprintf("bot answered status %d", e.Status)
+	case e.Err != nil:
+		return fmt.Sprintf("bot %s: %v", e.Kind, e.Err)
+	}
+	return "bot " + string(e.Kind)
+}
+
+func (e *BotError) Unwrap() error { return e.Err }
