@@ -1,0 +1,191 @@
+package api
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"turnout/gateway/queue"
+	"turnout/gateway/store"
+)
+
+// Role is what an account may do. Nothing is allowed that a route does not name.
+type Role string
+
+// The roles.
+const (
+	RoleOwner       Role = "owner"
+	RoleAdmin       Role = "admin"
+	RoleAuthor      Role = "author"
+	RoleReviewer    Role = "reviewer"
+	RoleSupervisor  Role = "supervisor"
+	RoleAgent       Role = "agent"
+	RoleAuditor     Role = "auditor"
+	RoleIntegration Role = "integration"
+)
+
+var everybody = []Role{
+	RoleOwner, RoleAdmin, RoleAuthor, RoleReviewer, RoleSupervisor, RoleAgent, RoleAuditor, RoleIntegration,
+}
+
+// Account is somebody, or something, that may sign in.
+type Account struct {
+	Tenant store.Tenant
+	ID     string // stays the same for ever
+	Name   string // what customers and colleagues see
+	// Login is for signing in with a password, Password its hash as HashPassword makes it; empty: not by password.
+	Login    string
+	Password string
+	Keys     []Key
+	Role     Role
+	Queues   []string
+	Capacity int
+}
+
+// Key is an API key as it is kept: by its digest.
+type Key struct {
+	ID string
+	// SHA256 is the digest of the whole key in hex.
+	SHA256 string
+	// Expires is when the key ends; zero: never.
+	Expires time.Time
+}
+
+func (a *Account) agent() queue.Agent {
+	return queue.Agent{
+		Tenant: a.Tenant, ID: a.ID, Name: a.Name, Queues: a.Queues, Capacity: a.Capacity, Supervisor: a.Role == RoleSupervisor,
+	}
+}
+
+// Accounts are the people of all tenants and the queues that they work in. It does not change once built.
+type Accounts struct {
+	byID    map[accountKey]*Account
+	byLogin map[string][]*Account // tenants may have the same logins
+	byKey   map[string][]keyed    // as accounts may have keys of the same name
+	queues  map[store.Tenant][]string
+}
+
+type accountKey struct {
+	tenant store.Tenant
+	id     string
+}
+
+type keyed struct {
+	account *Account
+	digest  [sha256.Size]byte
+	expires time.Time
+}
+
+var _ queue.Directory = (*Accounts)(nil)
+
+// NewAccounts builds the directory. Ids and logins are unique within a tenant.
+func NewAccounts(list []Account, queues map[store.Tenant][]string) (*Accounts, error) {
+	d := &Accounts{
+		byID: map[accountKey]*Account{}, byLogin: map[string][]*Account{}, byKey: map[string][]keyed{}, queues: queues,
+	}
+	for i := range list {
+		a := list[i]
+		if err := d.add(&a); err != nil {
+			return nil, fmt.Errorf("account %s of %s: %w", a.ID, a.Tenant.Name(), err)
+		}
+	}
+	return d, nil
+}
+
+func (d *Accounts) add(a *Account) error {
+	key := accountKey{a.Tenant, a.ID}
+	switch {
+	case a.ID == "":
+		return fmt.Errorf("an account needs an id")
+	case d.byID[key] != nil:
+		return fmt.Errorf("the id is taken")
+	case !slices.Contains(everybody, a.Role):
+		return fmt.Errorf("unknown role %q", a.Role)
+	}
+	d.byID[key] = a
+	if a.Password != "" {
+		if _, err := parsePHC(a.Password); err != nil {
+			return err
+		}
+		if a.Login == "" {
+			a.Login = a.ID
+		}
+		for _, other := range d.byLogin[a.Login] {
+			if other.Tenant == a.Tenant {
+				return fmt.Errorf("the login is taken")
+			}
+		}
+		d.byLogin[a.Login] = append(d.byLogin[a.Login], a)
+	}
+	for _, k := range a.Keys {
+		raw, err := hex.DecodeString(k.SHA256)
+		if err != nil || len(raw) != sha256.Size || !keyForm.MatchString(k.ID) {
+			return fmt.Errorf("key %q: want an id of letters, digits, - and _, and a SHA-256 digest in hex", k.ID)
+		}
+		d.byKey[k.ID] = append(d.byKey[k.ID], keyed{account: a, digest: [sha256.Size]byte(raw), expires: k.Expires})
+	}
+	return nil
+}
+
+// Agent implements queue.Directory: only those who take conversations are agents.
+func (d *Accounts) Agent(t store.Tenant, id string) (queue.Agent, bool) {
+	a := d.byID[accountKey{t, id}]
+	if a == nil || a.Role != RoleAgent && a.Role != RoleSupervisor {
+		return queue.Agent{}, false
+	}
+	return a.agent(), true
+}
+
+// HasQueue implements queue.Directory.
+func (d *Accounts) HasQueue(t store.Tenant, name string) bool {
+	return slices.Contains(d.queues[t], name)
+}
+
+// login finds the account of a login. Without a tenant the login must be somebody's in exactly one.
+func (d *Accounts) login(tenant, login string) *Account {
+	var found *Account
+	for _, a := range d.byLogin[login] {
+		if tenant != "" && a.Tenant.Name() != tenant {
+			continue
+		}
+		if found != nil {
+			return nil
+		}
+		found = a
+	}
+	return found
+}
+
+const keyPrefix = "tk_"
+
+var keyForm = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+
+// NewKey makes an API key with a name: what its holder gets, once, and the digest that is kept.
+func NewKey(random io.Reader, id string) (key, digest string, err error) {
+	if !keyForm.MatchString(id) {
+		return "", "", fmt.Errorf("key %q: want 1 to 64 letters, digits, - and _", id)
+	}
+	var secret [32]byte
+	if _, err := io.ReadFull(random, secret[:]); err != nil {
+		return "", "", fmt.Errorf("reading randomness: %w", err)
+	}
+	key = keyPrefix + id + "." + base64.RawURLEncoding.EncodeToString(secret[:])
+	sum := sha256.Sum256([]byte(key))
+	return key, hex.EncodeToString(sum[:]), nil
+}
+
+// keyID returns the name in an API key.
+func keyID(key string) (string, bool) {
+	rest, ok := strings.CutPrefix(key, keyPrefix)
+	if !ok {
+		return "", false
+	}
+	id, _, ok := strings.Cut(rest, ".")
+	return id, ok
+}

@@ -1,0 +1,349 @@
+package api
+
+import (
+	"errors"
+	"math"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"turnout/adapters/message"
+	"turnout/gateway/conversation"
+	"turnout/gateway/queue"
+)
+
+// fileTime is how long a client may take to fetch an attachment.
+const fileTime = 2 * time.Minute
+
+// me is an account as it sees itself.
+type me struct {
+	Tenant   string   `json:"tenant"`
+	ID       string   `json:"id"`
+	Name     string   `json:"name"`
+	Role     Role     `json:"role"`
+	Queues   []string `json:"queues"`
+	Capacity int      `json:"capacity"`
+}
+
+func meOf(a *Account) me {
+	return me{Tenant: a.Tenant.Name(), ID: a.ID, Name: a.Name, Role: a.Role, Queues: a.Queues, Capacity: a.Capacity}
+}
+
+func (s *Server) getMe(c *call) (any, error) {
+	presence, err := s.o.Queue.Presence(c.work, c.who.agent())
+	if err != nil {
+		return nil, err
+	}
+	return struct {
+		me
+		Presence queue.Presence `json:"presence"`
+	}{meOf(c.who.account), presence}, nil
+}
+
+func (s *Server) postPresence(c *call) (any, error) {
+	body := struct {
+		On *bool `json:"on"`
+	}{}
+	if err := decode(c.ctx, &body); err != nil {
+		return nil, err
+	}
+	return s.o.Queue.Heartbeat(c.work, c.who.agent(), body.On == nil || *body.On)
+}
+
+func (s *Server) getQueue(c *call) (any, error) {
+	limit, err := c.number("limit", queue.MaxList)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := s.o.Queue.List(c.work, c.who.agent(), queue.Filter{
+		View: queue.View(c.query("view")), Queue: c.query("queue"), Limit: int(limit),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return struct {
+		Items []queue.Row `json:"items"`
+	}{rows}, nil
+}
+
+func (s *Server) getConversation(c *call) (any, error) {
+	after, err := c.number("after", math.MaxInt64)
+	if err != nil {
+		return nil, err
+	}
+	limit, err := c.number("limit", queue.MaxEvents)
+	if err != nil {
+		return nil, err
+	}
+	return s.o.Queue.Get(c.work, c.who.agent(), c.param("id"), after, int(limit))
+}
+
+// overrideBody is the body of acts that take nothing but a word for those who come after.
+type overrideBody struct {
+	Override bool   `json:"override"`
+	Note     string `json:"note"`
+}
+
+func (s *Server) postClaim(c *call) (any, error) {
+	var body struct {
+		Override bool `json:"override"`
+	}
+	if err := decode(c.ctx, &body); err != nil {
+		return nil, err
+	}
+	to, err := c.to(body.Override)
+	if err != nil {
+		return nil, err
+	}
+	return s.o.Queue.Claim(c.work, to)
+}
+
+type replyBody struct {
+	Text    string           `json:"text"`
+	Lang    string           `json:"lang"`
+	Choices []message.Choice `json:"choices"`
+	Link    string           `json:"link"`
+	Hold    float64          `json:"hold"` // seconds
+}
+
+const maxChoices = 10
+
+// reply checks a body and makes the reply that it asks for. raw is what the body was read from.
+func (b *replyBody) reply(raw []byte, limit int) (queue.Reply, error) {
+	r := queue.Reply{Part: message.Part{Text: b.Text, Lang: b.Lang, Choices: b.Choices, Link: b.Link}}
+	if err := checkText("text", b.Text, raw, limit); err != nil {
+		return r, err
+	}
+	if len(b.Choices) > maxChoices || len(b.Lang) > 35 {
+		return r, badRequest("A reply has at most 10 choices, and lang is a language tag.")
+	}
+	for _, choice := range b.Choices {
+		if choice.ID == "" || choice.Label == "" || len(choice.ID) > 256 {
+			return r, badRequest("Each choice has an id of at most 256 bytes and a label.")
+		}
+		for field, text := range map[string]string{"choices.id": choice.ID, "choices.label": choice.Label} {
+			if err := checkText(field, text, raw, 1024); err != nil {
+				return r, err
+			}
+		}
+	}
+	if err := checkText("lang", b.Lang, raw, 35); err != nil {
+		return r, err
+	}
+	if b.Link != "" {
+		u, err := url.Parse(b.Link)
+		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || len(b.Link) > 2048 {
+			return r, badRequest("link is an http or https URL of at most 2048 bytes.")
+		}
+		if err := checkText("link", b.Link, raw, 2048); err != nil {
+			return r, err
+		}
+	}
+	if b.Hold < 0 || b.Hold > queue.MaxHold.Seconds() {
+		return r, badRequest("hold is a number of seconds between 0 and 30.")
+	}
+	r.Hold = time.Duration(b.Hold * float64(time.Second))
+	return r, nil
+}
+
+func (s *Server) postReply(c *call) (any, error) {
+	var body replyBody
+	if err := decode(c.ctx, &body); err != nil {
+		return nil, err
+	}
+	reply, err := body.reply(c.ctx.PostBody(), s.o.Limits.TextBytes)
+	if err != nil {
+		return nil, err
+	}
+	to, err := c.to(false)
+	if err != nil {
+		return nil, err
+	}
+	return s.o.Queue.Reply(c.work, to, reply)
+}
+
+func (s *Server) postUndo(c *call) (any, error) {
+	var body struct {
+		Message string `json:"message"`
+	}
+	if err := decode(c.ctx, &body); err != nil {
+		return nil, err
+	}
+	to, err := c.to(false)
+	if err != nil {
+		return nil, err
+	}
+	return s.o.Queue.Undo(c.work, to, body.Message)
+}
+
+func (s *Server) postNote(c *call) (any, error) {
+	var body struct {
+		Text string `json:"text"`
+	}
+	if err := decode(c.ctx, &body); err != nil {
+		return nil, err
+	}
+	text, err := s.note(c, "text", body.Text)
+	if err != nil {
+		return nil, err
+	}
+	to, err := c.to(false)
+	if err != nil {
+		return nil, err
+	}
+	return s.o.Queue.Note(c.work, to, text)
+}
+
+// note checks the text of a note; empty is none.
+func (s *Server) note(c *call, field, text string) (conversation.NoteText, error) {
+	return conversation.NoteText(text), checkText(field, text, c.ctx.PostBody(), s.o.Limits.TextBytes)
+}
+
+func (s *Server) postTransfer(c *call) (any, error) {
+	var body struct {
+		Agent    string `json:"agent"`
+		Queue    string `json:"queue"`
+		Note     string `json:"note"`
+		Override bool   `json:"override"`
+	}
+	if err := decode(c.ctx, &body); err != nil {
+		return nil, err
+	}
+	note, err := s.note(c, "note", body.Note)
+	if err != nil {
+		return nil, err
+	}
+	to, err := c.to(body.Override)
+	if err != nil {
+		return nil, err
+	}
+	return s.o.Queue.Transfer(c.work, to, queue.Transfer{Agent: body.Agent, Queue: body.Queue, Note: note})
+}
+
+var priorities = map[string]int{
+	"": 0, "low": conversation.PriorityLow, "normal": conversation.PriorityNormal,
+	"high": conversation.PriorityHigh, "urgent": conversation.PriorityUrgent,
+}
+
+func (s *Server) postEscalate(c *call) (any, error) {
+	var body struct {
+		Queue    string `json:"queue"`
+		Priority string `json:"priority"`
+		Note     string `json:"note"`
+		Override bool   `json:"override"`
+	}
+	if err := decode(c.ctx, &body); err != nil {
+		return nil, err
+	}
+	priority, ok := priorities[body.Priority]
+	if !ok {
+		return nil, badRequest("priority is one of low, normal, high, urgent.")
+	}
+	note, err := s.note(c, "note", body.Note)
+	if err != nil {
+		return nil, err
+	}
+	to, err := c.to(body.Override)
+	if err != nil {
+		return nil, err
+	}
+	return s.o.Queue.Escalate(c.work, to, queue.Escalate{Queue: body.Queue, Priority: priority, Note: note})
+}
+
+func (s *Server) postRelease(c *call) (any, error) {
+	to, note, err := s.parting(c)
+	if err != nil {
+		return nil, err
+	}
+	return s.o.Queue.Release(c.work, to, note)
+}
+
+func (s *Server) postResolve(c *call) (any, error) {
+	to, note, err := s.parting(c)
+	if err != nil {
+		return nil, err
+	}
+	return s.o.Queue.Resolve(c.work, to, note)
+}
+
+// parting reads the body of an act that ends an agent's part.
+func (s *Server) parting(c *call) (to queue.To, note conversation.NoteText, err error) {
+	var body overrideBody
+	if err := decode(c.ctx, &body); err != nil {
+		return to, "", err
+	}
+	if note, err = s.note(c, "note", body.Note); err != nil {
+		return to, "", err
+	}
+	to, err = c.to(body.Override)
+	return to, note, err
+}
+
+func (s *Server) postSnooze(c *call) (any, error) {
+	var body struct {
+		Until time.Time `json:"until"`
+	}
+	if err := decode(c.ctx, &body); err != nil {
+		return nil, err
+	}
+	to, err := c.to(false)
+	if err != nil {
+		return nil, err
+	}
+	return s.o.Queue.Snooze(c.work, to, body.Until)
+}
+
+func (s *Server) postTyping(c *call) (any, error) {
+	return nil, s.o.Queue.Typing(c.work, c.who.agent(), c.param("id"))
+}
+
+// getAttachment sends a file that came with a conversation, as something to save and never to show.
+func (s *Server) getAttachment(c *call) (any, error) {
+	// The stream is read after this handler: it must not hang on the request's own context.
+	a, body, err := s.o.Queue.File(s.life, c.who.agent(), c.param("id"), c.param("attachment"))
+	if err != nil {
+		return nil, err
+	}
+	h := &c.ctx.Response.Header
+	h.SetContentType(a.Type)
+	h.Set(fasthttp.HeaderContentDisposition, "attachment; filename*=UTF-8''"+strings.ReplaceAll(url.QueryEscape(a.Name), "+", "%20"))
+	h.Set(fasthttp.HeaderContentSecurityPolicy, "default-src 'none'; sandbox")
+	if err := c.ctx.SetWriteDeadline(time.Now().Add(fileTime)); err != nil {
+		return nil, errors.Join(err, body.Close())
+	}
+	c.ctx.SetBodyStream(body, int(a.Size))
+	return written, nil
+}
+
+// to names the conversation, the agent and the idempotency key of a request.
+func (c *call) to(override bool) (queue.To, error) {
+	key := string(c.ctx.Request.Header.Peek("Idempotency-Key"))
+	if len(key) > 256 {
+		return queue.To{}, badRequest("Idempotency-Key has at most 256 bytes.")
+	}
+	return queue.To{Agent: c.who.agent(), Conversation: c.param("id"), Key: key, Override: override}, nil
+}
+
+// param returns a copy of a part of the path: the router's own is the connection's buffer.
+func (c *call) param(name string) string {
+	v, _ := c.ctx.UserValue(name).(string)
+	return strings.Clone(v)
+}
+
+func (c *call) query(name string) string { return string(c.ctx.QueryArgs().Peek(name)) }
+
+// number returns a query argument between 0 and most; 0 when it is not given.
+func (c *call) number(name string, most uint64) (uint64, error) {
+	v := c.query(name)
+	if v == "" {
+		return 0, nil
+	}
+	n, err := strconv.ParseUint(v, 10, 63)
+	if err != nil || n > most {
+		return 0, badRequest(name + " is a number between 0 and " + strconv.FormatUint(most, 10) + ".")
+	}
+	return n, nil
+}

@@ -1,0 +1,238 @@
+// Package api is the HTTP face of a node: the agents' queue API with its logins, the routes of the channels, and health
+// for operators on a listener of its own.
+//
+// What exists is one table (Routes): method, path, who may. Everything around a handler is the same for each row and
+// stands in one place (chain.go): recovery of panics, limits, the request log. A handler gets a call, returns a value or
+// an error, and knows nothing of HTTP; errors.go is the one place that turns errors into problem documents.
+//
+// A request never gets a *fasthttp.RequestCtx's bytes further than its handler: what is kept is copied.
+package api
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"turnout/adapters"
+	"turnout/gateway/audit"
+	"turnout/gateway/queue"
+	"turnout/gateway/store"
+)
+
+// Audit takes entries of administration: logins and refusals of known people.
+type Audit interface {
+	Append(ctx context.Context, t store.Tenant, e audit.Entry) error
+}
+
+// Options are the parts and the settings of a Server.
+type Options struct {
+	Queue    *queue.Queue
+	Audit    Audit
+	Accounts *Accounts
+	// Routes are mounted beside the server's own; they are the channels'.
+	Routes []adapters.Route
+	// Health tells the state of the store.
+	Health func(context.Context) store.Health
+	// SessionKey signs sessions: 32 bytes, the same after a restart and on every node.
+	SessionKey []byte
+	// PlainCookie leaves out Secure and the __Host- prefix from the session's cookie. It is for a listener without TLS in
+	// front, on loopback.
+	PlainCookie bool
+	// Origins are further origins ("https://console.example.com") that may use the API with a cookie and open sockets.
+	// The server's own is always allowed.
+	Origins []string
+	Limits  Limits
+	Now     func() time.Time
+	Rand    io.Reader // nil: crypto/rand
+	Log     *slog.Logger
+}
+
+// Limits bound what clients can take. A zero value means the default.
+type Limits struct {
+	BodyBytes        int           // 256 KiB; a route may have a larger limit of its own
+	HeaderBytes      int           // 16 KiB
+	TextBytes        int           // of a reply or a note; 8 KiB
+	Connections      int           // 4096
+	ConnectionsPerIP int           // 256
+	ReadTimeout      time.Duration // for headers and body together; 10 s
+	WriteTimeout     time.Duration // 15 s
+	IdleTimeout      time.Duration // 60 s
+	// Sockets bounds the agents' WebSockets, SocketsPerAgent those of one agent; 1024 and 8.
+	Sockets         int
+	SocketsPerAgent int
+	// Requests is the steady rate per second of one agent, Burst what may come at once; 50 and 200.
+	Requests float64
+	Burst    int
+	// Logins bounds password checks at the same time: each takes 19 MiB; 4.
+	Logins int
+}
+
+func (l Limits) withDefaults() Limits {
+	or(&l.BodyBytes, 256<<10)
+	or(&l.HeaderBytes, 16<<10)
+	or(&l.TextBytes, 8<<10)
+	or(&l.Connections, 4096)
+	or(&l.ConnectionsPerIP, 256)
+	or(&l.ReadTimeout, 10*time.Second)
+	or(&l.WriteTimeout, 15*time.Second)
+	or(&l.IdleTimeout, 60*time.Second)
+	or(&l.Sockets, 1024)
+	or(&l.SocketsPerAgent, 8)
+	or(&l.Requests, 50)
+	or(&l.Burst, 200)
+	or(&l.Logins, 4)
+	return l
+}
+
+func or[T comparable](v *T, d T) {
+	var zero T
+	if *v == zero {
+		*v = d
+	}
+}
+
+// Server serves the API. It is safe for concurrent use.
+type Server struct {
+	o        Options
+	routes   []Route
+	large    []Route // those with a body limit of their own
+	auth     *auth
+	sockets  *sockets
+	public   *fasthttp.Server
+	ops      *fasthttp.Server
+	timing   timing
+	stopping atomic.Bool
+
+	// life is the parent of the context of every request and ends with Shutdown.
+	life context.Context
+	end  context.CancelFunc
+
+	mu        sync.Mutex
+	listeners []net.Listener // public, ops
+	serving   sync.WaitGroup
+}
+
+// New builds a server. It listens with Listen. The contexts of requests derive from ctx.
+func New(ctx context.Context, o Options) (*Server, error) {
+	switch {
+	case o.Queue == nil || o.Audit == nil || o.Accounts == nil || o.Health == nil || o.Now == nil || o.Log == nil:
+		return nil, errors.New("building the server: a part is missing")
+	case len(o.SessionKey) < 32:
+		return nil, errors.New("building the server: the session key is shorter than 32 bytes")
+	}
+	if o.Rand == nil {
+		o.Rand = rand.Reader
+	}
+	o.Limits = o.Limits.withDefaults()
+	s := &Server{o: o, timing: usual}
+	var err error
+	if s.auth, err = newAuth(o); err != nil {
+		return nil, err
+	}
+	s.sockets = newSockets(o.Limits.Sockets, o.Limits.SocketsPerAgent)
+	s.routes = s.table()
+	for _, r := range s.routes {
+		if r.MaxBody > 0 {
+			s.large = append(s.large, r)
+		}
+	}
+	handler, err := s.router(s.routes)
+	if err != nil {
+		return nil, err
+	}
+	s.life, s.end = context.WithCancel(ctx)
+	s.public = s.fasthttpServer(handler)
+	s.ops = s.fasthttpServer(s.opsRouter())
+	return s, nil
+}
+
+// Routes returns the table of what the public listener serves.
+func (s *Server) Routes() []Route { return append([]Route(nil), s.routes...) }
+
+// Listen opens the public listener and that of operators, and serves both. Addresses are "host:port"; port 0 lets the
+// system choose.
+func (s *Server) Listen(listen, opsListen string) error {
+	for _, l := range []struct {
+		address string
+		server  *fasthttp.Server
+	}{{listen, s.public}, {opsListen, s.ops}} {
+		ln, err := net.Listen("tcp", l.address)
+		if err != nil {
+			return fmt.Errorf("opening listener %s: %w", l.address, err)
+		}
+		s.Serve(ln, l.server == s.ops)
+	}
+	return nil
+}
+
+// Serve serves a listener in the background, as the public one or that of operators. The server closes it.
+func (s *Server) Serve(ln net.Listener, ops bool) {
+	server := s.public
+	if ops {
+		server = s.ops
+	}
+	s.mu.Lock()
+	s.listeners = append(s.listeners, ln)
+	s.serving.Add(1)
+	s.mu.Unlock()
+	go func() {
+		defer s.serving.Done()
+		defer s.recovered("a listener")
+		if err := server.Serve(ln); err != nil && !s.stopping.Load() {
+			s.o.Log.Error("serving", "listener", ln.Addr().String(), "err", err)
+		}
+	}()
+}
+
+// Addr and OpsAddr are where the server listens; empty before Listen.
+func (s *Server) Addr() string    { return s.addr(0) }
+func (s *Server) OpsAddr() string { return s.addr(1) }
+
+func (s *Server) addr(i int) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i >= len(s.listeners) {
+		return ""
+	}
+	return s.listeners[i].Addr().String()
+}
+
+// StopIntake takes no more connections, ends the agents' sockets with code 1012 and makes the node not ready. Requests
+// under way go on, and those on open connections are the last ones there. The listener of operators stays. It waits for
+// the sockets until ctx ends.
+func (s *Server) StopIntake(ctx context.Context) error {
+	s.stopping.Store(true)
+	s.mu.Lock()
+	var err error
+	if len(s.listeners) > 0 {
+		err = s.listeners[0].Close()
+	}
+	s.mu.Unlock()
+	if errors.Is(err, net.ErrClosed) {
+		err = nil
+	}
+	return errors.Join(err, s.sockets.close(ctx))
+}
+
+// Shutdown waits for running requests until ctx ends, and closes everything. Call StopIntake first, and end the streams
+// of the mounted routes: they count as running.
+func (s *Server) Shutdown(ctx context.Context) error {
+	err := s.StopIntake(ctx)
+	for _, server := range []*fasthttp.Server{s.public, s.ops} {
+		if e := server.ShutdownWithContext(ctx); e != nil && !errors.Is(e, net.ErrClosed) {
+			err = errors.Join(err, e)
+		}
+	}
+	s.end()
+	s.serving.Wait()
+	return err
+}

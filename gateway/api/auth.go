@@ -1,0 +1,235 @@
+package api
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"log/slog"
+	"net/url"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"turnout/adapters/problem"
+	"turnout/gateway/audit"
+	"turnout/gateway/queue"
+)
+
+// principal is who a request is by.
+type principal struct {
+	account *Account
+	// by is how it signed in: "key:<id>" or "session".
+	by      string
+	session session   // of a session
+	expires time.Time // zero: never
+	cookie  bool      // the browser sent it by itself
+}
+
+func (p principal) agent() queue.Agent { return p.account.agent() }
+
+var errUnauthenticated = refuse(problem.CodeUnauthenticated,
+	`Sign in: send "Authorization: Bearer" with an API key, or with the token of POST /v1/agent/login.`)
+
+var errCrossSite = refuse(problem.CodeForbidden,
+	"This request comes from another site and carries a cookie. Send a token in Authorization instead, or list the origin.")
+
+// auth knows who may come in.
+type auth struct {
+	accounts *Accounts
+	sessions *sessions
+	now      func() time.Time
+	log      *slog.Logger
+	origins  []string
+	cookie   string
+	secure   bool
+	rate     *buckets // requests of one account
+	logins   *logins
+	refused  refusals
+}
+
+func newAuth(o Options) (*auth, error) {
+	a := &auth{
+		accounts: o.Accounts, sessions: newSessions(o), now: o.Now, log: o.Log, origins: o.Origins,
+		cookie: "__Host-turnout_session", secure: true, rate: newBuckets(o.Limits.Requests, o.Limits.Burst),
+	}
+	if o.PlainCookie {
+		a.cookie, a.secure = "turnout_session", false
+	}
+	var err error
+	a.logins, err = newLogins(o)
+	return a, err
+}
+
+// request finds out who a request is by: its bearer token, else its cookie.
+func (a *auth) request(ctx *fasthttp.RequestCtx) (principal, error) {
+	if h := ctx.Request.Header.Peek(fasthttp.HeaderAuthorization); len(h) > 0 {
+		scheme, token, _ := strings.Cut(string(h), " ")
+		if !strings.EqualFold(scheme, "Bearer") {
+			return principal{}, errUnauthenticated
+		}
+		return a.token(strings.TrimSpace(token))
+	}
+	cookie := ctx.Request.Header.Cookie(a.cookie)
+	if len(cookie) == 0 {
+		return principal{}, errUnauthenticated
+	}
+	p, err := a.token(string(cookie))
+	if err != nil {
+		return principal{}, err
+	}
+	p.cookie = true
+	if a.crossSite(ctx) {
+		return principal{}, errCrossSite
+	}
+	return p, nil
+}
+
+// token finds out whose an API key or a session token is.
+func (a *auth) token(token string) (principal, error) {
+	if strings.HasPrefix(token, keyPrefix) {
+		return a.key(token)
+	}
+	account, s, err := a.sessions.read(token, a.accounts)
+	if err != nil {
+		return principal{}, errUnauthenticated
+	}
+	return principal{account: account, by: "session", session: s, expires: time.Unix(s.Expires, 0)}, nil
+}
+
+func (a *auth) key(key string) (principal, error) {
+	id, ok := keyID(key)
+	sum := sha256.Sum256([]byte(key))
+	if !ok {
+		return principal{}, errUnauthenticated
+	}
+	for _, k := range a.accounts.byKey[id] {
+		if hmac.Equal(sum[:], k.digest[:]) && (k.expires.IsZero() || a.now().Before(k.expires)) {
+			return principal{account: k.account, by: "key:" + id, expires: k.expires}, nil
+		}
+	}
+	return principal{}, errUnauthenticated
+}
+
+// crossSite reports whether a browser sends a request that changes something on behalf of another site. Requests of
+// programs carry neither header. This is the logic of net/http's CrossOriginProtection.
+func (a *auth) crossSite(ctx *fasthttp.RequestCtx) bool {
+	switch string(ctx.Method()) {
+	case fasthttp.MethodGet, fasthttp.MethodHead, fasthttp.MethodOptions:
+		return false
+	}
+	origin := string(ctx.Request.Header.Peek(fasthttp.HeaderOrigin))
+	switch string(ctx.Request.Header.Peek("Sec-Fetch-Site")) {
+	case "same-origin", "none":
+		return false
+	case "":
+		return origin != "" && !a.allowedOrigin(ctx, origin)
+	}
+	return !slices.Contains(a.origins, origin)
+}
+
+// allowedOrigin reports whether an origin is the server's own or one of those listed.
+func (a *auth) allowedOrigin(ctx *fasthttp.RequestCtx, origin string) bool {
+	if slices.Contains(a.origins, origin) {
+		return true
+	}
+	u, err := url.Parse(origin)
+	return err == nil && u.Host != "" && strings.EqualFold(u.Host, string(ctx.Host()))
+}
+
+// call is one request of somebody who is signed in.
+type call struct {
+	ctx  *fasthttp.RequestCtx
+	work context.Context
+	who  principal
+}
+
+// handler answers a call: with a value that becomes JSON, with nil for 204, or with an error. Handlers that write the
+// response themselves return written.
+type handler func(c *call) (any, error)
+
+type writtenType struct{}
+
+var written = writtenType{}
+
+// signedIn lets those in who have one of the roles.
+func (s *Server) signedIn(roles []Role, h handler) fasthttp.RequestHandler {
+	return func(ctx *fasthttp.RequestCtx) {
+		who, err := s.auth.request(ctx)
+		if err != nil {
+			s.refused()
+			s.writeError(ctx, err)
+			return
+		}
+		ctx.SetUserValue(logTenant, who.account.Tenant.Name())
+		ctx.SetUserValue(logAgent, who.account.ID)
+		if wait, ok := s.auth.rate.allow(who.account.Tenant.Name()+"\x00"+who.account.ID, s.o.Now()); !ok {
+			tooFast(ctx, wait)
+			return
+		}
+		work, cancel := context.WithTimeout(s.life, requestTime)
+		defer cancel()
+		if !slices.Contains(roles, who.account.Role) {
+			s.record(work, who.account, "access.refused", "role")
+			s.writeError(ctx, queue.ErrForbidden)
+			return
+		}
+		v, err := h(&call{ctx: ctx, work: work, who: who})
+		switch {
+		case err != nil:
+			s.writeError(ctx, err)
+		case v == written:
+		case v == nil:
+			ctx.SetStatusCode(fasthttp.StatusNoContent)
+		default:
+			writeJSON(ctx, v)
+		}
+	}
+}
+
+// record appends an entry about a known account to its tenant's chain. The answer does not hang on it.
+func (s *Server) record(ctx context.Context, a *Account, what, kind string) {
+	if err := s.append(ctx, a, what, kind); err != nil {
+		s.o.Log.Error("recording an access", "tenant", a.Tenant.Name(), "agent", a.ID, "err", err)
+	}
+}
+
+func (s *Server) append(ctx context.Context, a *Account, what, kind string) error {
+	op := make([]byte, 16)
+	if _, err := s.o.Rand.Read(op); err != nil {
+		return err
+	}
+	return s.o.Audit.Append(ctx, a.Tenant, audit.Entry{
+		At: s.o.Now().UnixMilli(), Type: what, Kind: kind, Op: encodeToken(op), Actor: string(a.Role) + ":" + a.ID,
+	})
+}
+
+// refusals counts who came without a valid sign-in. Such refusals have no principal to put into a chain: they are told
+// as one line per minute in which there were some.
+type refusals struct {
+	total  atomic.Uint64
+	minute atomic.Int64
+	told   atomic.Uint64
+}
+
+// refused counts one refusal, and tells of those of the minute before when a new one has begun.
+func (s *Server) refused() {
+	r := &s.auth.refused
+	r.total.Add(1)
+	minute := s.o.Now().Unix() / 60
+	if last := r.minute.Load(); last != minute && r.minute.CompareAndSwap(last, minute) {
+		total := r.total.Load()
+		s.o.Log.Warn("refused requests without a valid sign-in", "count", total-r.told.Swap(total))
+	}
+}
+
+// Refused returns how many requests came without a valid sign-in since the server was built.
+func (s *Server) Refused() uint64 { return s.auth.refused.total.Load() }
+
+// again reports whether a principal is still let in as the one it was.
+func (a *auth) again(p principal, token string) bool {
+	now, err := a.token(token)
+	return err == nil && now.account == p.account
+}

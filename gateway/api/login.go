@@ -1,0 +1,159 @@
+package api
+
+import (
+	"context"
+	"encoding/base64"
+	"strconv"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"turnout/adapters/problem"
+)
+
+// Logins of one name from one address: loginBurst at once, then one per loginGap.
+const (
+	loginBurst = 10
+	loginGap   = 6 * time.Second
+	loginWait  = 5 * time.Second // for a free place to check the password
+)
+
+// logins bounds what password checks cost and how fast somebody can guess.
+type logins struct {
+	places chan struct{}
+	rate   *buckets
+	dummy  phc // what the password of an unknown login is compared with, to take the same time
+}
+
+func newLogins(o Options) (*logins, error) {
+	hash, err := HashPassword(o.Rand, "nobody has this password")
+	if err != nil {
+		return nil, err
+	}
+	dummy, err := parsePHC(hash)
+	if err != nil {
+		return nil, err
+	}
+	return &logins{
+		places: make(chan struct{}, o.Limits.Logins), rate: newBuckets(1/loginGap.Seconds(), loginBurst), dummy: dummy,
+	}, nil
+}
+
+// check compares a password when there is a place to do so. ok is false for a wrong one and for an unknown account.
+func (l *logins) check(ctx context.Context, a *Account, password string) (ok bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, loginWait)
+	defer cancel()
+	select {
+	case l.places <- struct{}{}:
+	case <-ctx.Done():
+		return false, refuse(problem.CodeRateLimited, "Too many people are signing in at the moment. Try again in a few seconds.")
+	}
+	defer func() { <-l.places }()
+	hash := l.dummy
+	if a != nil {
+		if p, err := parsePHC(a.Password); err == nil {
+			hash = p
+		}
+	}
+	return hash.verify(password) && a != nil, nil
+}
+
+type loginBody struct {
+	Tenant   string `json:"tenant"`
+	Login    string `json:"login"`
+	Password string `json:"password"`
+}
+
+type loginAnswer struct {
+	Token   string    `json:"token"`
+	Expires time.Time `json:"expires"`
+	Me      me        `json:"me"`
+}
+
+var errLogin = refuse(problem.CodeUnauthenticated, "Login or password is wrong.")
+
+// postLogin signs somebody in by password. An unknown login is answered like a wrong password, after the same work.
+func (s *Server) postLogin(ctx *fasthttp.RequestCtx) {
+	work, cancel := context.WithTimeout(s.life, requestTime)
+	defer cancel()
+	answer, err := s.login(work, ctx)
+	if err != nil {
+		s.writeError(ctx, err)
+		return
+	}
+	if answer != nil {
+		writeJSON(ctx, answer)
+	}
+}
+
+// login returns nil when it has written the answer itself.
+func (s *Server) login(work context.Context, ctx *fasthttp.RequestCtx) (*loginAnswer, error) {
+	if s.auth.crossSite(ctx) {
+		return nil, errCrossSite
+	}
+	var body loginBody
+	if err := decode(ctx, &body); err != nil {
+		return nil, err
+	}
+	if body.Login == "" || len(body.Login) > 256 || len(body.Password) > maxPassword {
+		return nil, badRequest("Give login and password.")
+	}
+	name := ctx.RemoteIP().String() + "\x00" + body.Tenant + "\x00" + body.Login
+	if wait, ok := s.auth.logins.rate.allow(name, s.o.Now()); !ok {
+		tooFast(ctx, wait)
+		return nil, nil
+	}
+	account := s.o.Accounts.login(body.Tenant, body.Login)
+	ok, err := s.auth.logins.check(work, account, body.Password)
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		if account != nil {
+			s.record(work, account, "login", "refused")
+		} else {
+			s.refused()
+		}
+		return nil, errLogin
+	}
+	if err := s.append(work, account, "login", "password"); err != nil {
+		return nil, err // a login that cannot be recorded is none
+	}
+	token, expires, err := s.auth.sessions.begin(account)
+	if err != nil {
+		return nil, err
+	}
+	s.setCookie(ctx, token, expires)
+	return &loginAnswer{Token: token, Expires: expires.UTC(), Me: meOf(account)}, nil
+}
+
+// postLogout ends the session of the request. An API key has none to end.
+func (s *Server) postLogout(c *call) (any, error) {
+	if c.who.by == "session" {
+		s.auth.sessions.finish(c.who.session)
+		s.record(c.work, c.who.account, "logout", c.who.by)
+	}
+	s.setCookie(c.ctx, "", time.Unix(1, 0))
+	return nil, nil
+}
+
+func (s *Server) setCookie(ctx *fasthttp.RequestCtx, token string, expires time.Time) {
+	c := fasthttp.AcquireCookie()
+	defer fasthttp.ReleaseCookie(c)
+	c.SetKey(s.auth.cookie)
+	c.SetValue(token)
+	c.SetPath("/")
+	c.SetHTTPOnly(true)
+	c.SetSecure(s.auth.secure)
+	c.SetSameSite(fasthttp.CookieSameSiteLaxMode)
+	c.SetExpire(expires)
+	ctx.Response.Header.SetCookie(c)
+}
+
+// tooFast answers 429 with the time to wait.
+func tooFast(ctx *fasthttp.RequestCtx, wait time.Duration) {
+	ctx.Response.Header.Set(fasthttp.HeaderRetryAfter, strconv.Itoa(int(wait/time.Second)+1))
+	problem.Write(ctx, fasthttp.StatusTooManyRequests, problem.CodeRateLimited, "Too many requests. Wait as long as Retry-After says.")
+}
+
+func encodeToken(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }

@@ -1,0 +1,66 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+
+	"github.com/fasthttp/router"
+	"github.com/valyala/fasthttp"
+
+	"turnout/adapters/problem"
+)
+
+// health is the answer of /healthz and /readyz.
+type health struct {
+	Status string `json:"status"` // ok, failing, stopping
+	// Durability is the level in force; Reason what is wrong.
+	Durability string  `json:"durability,omitempty"`
+	Reason     string  `json:"reason,omitempty"`
+	FreeBytes  int64   `json:"free_bytes"`
+	FsyncMS    float64 `json:"fsync_ms"`
+}
+
+// opsRouter serves the listener of operators. /healthz says that the process lives and how the store is; /readyz is 200
+// only while the node can take work.
+func (s *Server) opsRouter() fasthttp.RequestHandler {
+	r := router.New()
+	r.RedirectTrailingSlash, r.RedirectFixedPath, r.HandleOPTIONS = false, false, false
+	r.NotFound = s.chain(Route{Path: "(none)", Access: Public, handler: func(ctx *fasthttp.RequestCtx) {
+		problem.Write(ctx, fasthttp.StatusNotFound, problem.CodeNotFound, "There is nothing at this path.")
+	}})
+	r.MethodNotAllowed = s.chain(Route{Path: "(method)", Access: Public, handler: func(ctx *fasthttp.RequestCtx) {
+		problem.Write(ctx, fasthttp.StatusMethodNotAllowed, problem.CodeBadRequest, "This path takes GET.")
+	}})
+	for path, needed := range map[string]bool{"/healthz": false, "/readyz": true} {
+		// Probes come every few seconds: like the channels' routes they are logged only when they fail.
+		r.GET(path, s.chain(Route{Method: fasthttp.MethodGet, Path: path, Access: Channel, handler: s.getHealth(needed)}))
+	}
+	return r.Handler
+}
+
+func (s *Server) getHealth(needed bool) fasthttp.RequestHandler {
+	return func(ctx *fasthttp.RequestCtx) {
+		work, cancel := context.WithTimeout(s.life, requestTime)
+		defer cancel()
+		h := s.o.Health(work)
+		out := health{
+			Status: "ok", Durability: h.Level, Reason: h.Reason, FreeBytes: h.Free, FsyncMS: float64(h.Fsync.Microseconds()) / 1000,
+		}
+		switch {
+		case s.stopping.Load():
+			out.Status = "stopping"
+		case !h.OK:
+			out.Status = "failing"
+		}
+		body, err := json.Marshal(out)
+		if err != nil {
+			panic("encoding health: " + err.Error()) // plain fields
+		}
+		if needed && out.Status != "ok" {
+			ctx.SetStatusCode(fasthttp.StatusServiceUnavailable)
+		}
+		ctx.Response.Header.Set(fasthttp.HeaderCacheControl, "no-store")
+		ctx.Response.Header.SetContentType("application/json")
+		ctx.Response.SetBodyRaw(body)
+	}
+}

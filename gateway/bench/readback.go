@@ -1,0 +1,238 @@
+package bench
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"turnout/adapters/message"
+)
+
+// Log is what the log holds of what was acknowledged, read back after the gateway was killed and started again.
+type Log struct {
+	Conversations int `json:"conversations"`
+	// Messages and Answers are those that were acknowledged to a client.
+	Messages int `json:"messages"`
+	Answers  int `json:"answers"`
+	// Lost of them were not there, Twice were there more than once. Faults describes the first ones.
+	Lost   int      `json:"lost"`
+	Twice  int      `json:"twice"`
+	Faults []string `json:"faults,omitempty"`
+}
+
+// ErrLog says that the log does not hold what was acknowledged, or holds it twice.
+var ErrLog = errors.New("the log does not hold every acknowledged turn exactly once")
+
+const (
+	readers   = 16
+	maxFaults = 20
+	// An event is one line; texts here are short, but its size is the gateway's to choose.
+	maxEventLine = 1 << 20
+)
+
+// readBack reads every conversation from its start and compares it with what was acknowledged.
+func readBack(ctx context.Context, addr string, visitors []*visitor) (Log, error) {
+	client := &http.Client{Transport: &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: readers}}
+	defer client.CloseIdleConnections()
+	work := make(chan *visitor)
+	var group sync.WaitGroup
+	var mu sync.Mutex
+	var log Log
+	var errs []error
+	for range readers {
+		group.Go(func() {
+			for v := range work {
+				seen, err := readConversation(ctx, client, addr, v)
+				mu.Lock()
+				if err != nil {
+					errs = append(errs, err)
+				} else {
+					log.add(v, seen)
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	for _, v := range visitors {
+		if len(v.cursor) > 0 {
+			work <- v
+		}
+	}
+	close(work)
+	group.Wait()
+	if len(errs) > maxFaults {
+		errs = errs[:maxFaults]
+	}
+	if err := errors.Join(errs...); err != nil {
+		return log, fmt.Errorf("reading the log back: %w", err)
+	}
+	if log.Lost > 0 || log.Twice > 0 {
+		return log, ErrLog
+	}
+	return log, nil
+}
+
+// said counts what a conversation holds: the customer's messages by their ids, the bot's by their texts.
+type said struct{ messages, answers map[string]int }
+
+// readConversation reads events up to the last acknowledged one. A stream that has no more to give before that does
+// not end by itself, so a time without anything new ends it.
+func readConversation(ctx context.Context, client *http.Client, addr string, v *visitor) (said, error) {
+	const quiet = 10 * time.Second
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	silence := time.AfterFunc(quiet, cancel)
+	defer silence.Stop()
+	seen := said{map[string]int{}, map[string]int{}}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+eventsPath, nil)
+	if err != nil {
+		return seen, err
+	}
+	request.Header.Set("Authorization", "Bearer "+v.token)
+	response, err := client.Do(request)
+	if err != nil {
+		return seen, fmt.Errorf("visitor %d: %w", v.number, err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return seen, fmt.Errorf("visitor %d: the event stream answers %s", v.number, response.Status)
+	}
+	err = readEvents(response.Body, string(v.cursor), func(e message.Visible) {
+		silence.Reset(quiet)
+		seen.add(e)
+	})
+	// What is missing when the stream falls silent is told by what was seen.
+	if err != nil && ctx.Err() == nil {
+		return seen, fmt.Errorf("visitor %d: %w", v.number, err)
+	}
+	return seen, nil
+}
+
+func (s said) add(e message.Visible) {
+	switch {
+	case e.Type != message.VisibleMessage:
+	case e.By == message.ByCustomer:
+		s.messages[e.ClientID]++
+	case e.By == message.ByBot && e.Part != nil:
+		s.answers[e.Part.Text]++
+	}
+}
+
+var errGap = errors.New("the event stream is not in order or has a gap")
+
+// readEvents hands every event of an event stream to each, until the one whose id is last. Their sequence must run 1, 2,
+// 3 and so on.
+func readEvents(r io.Reader, last string, each func(message.Visible)) error {
+	lines := bufio.NewScanner(r)
+	lines.Buffer(nil, maxEventLine)
+	var id string
+	var vseq uint64
+	for lines.Scan() {
+		field, value, _ := strings.Cut(lines.Text(), ":")
+		value = strings.TrimPrefix(value, " ")
+		switch field {
+		case "id":
+			id = value
+		case "data":
+			// Frames without an id are no events of the conversation.
+			if id == "" {
+				continue
+			}
+			var e message.Visible
+			if err := json.Unmarshal([]byte(value), &e); err != nil {
+				return fmt.Errorf("decoding an event: %w", err)
+			}
+			if vseq++; e.VSeq != vseq {
+				return errGap
+			}
+			each(e)
+			if id == last {
+				return nil
+			}
+			id = ""
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return fmt.Errorf("reading events: %w", err)
+	}
+	return io.ErrUnexpectedEOF
+}
+
+// add compares what a conversation holds with what its visitor was told.
+func (l *Log) add(v *visitor, seen said) {
+	l.Conversations++
+	failed, unanswered := set(v.failed), set(v.unanswered)
+	for n := range v.sent {
+		id := string(appendID(nil, v.number, n))
+		answer := string(appendAnswer(nil, v.number, n))
+		l.count(id, "message", seen.messages[id], !failed[n])
+		l.count(id, "answer", seen.answers[answer], !failed[n] && !unanswered[n])
+	}
+}
+
+func (l *Log) count(id, what string, times int, acknowledged bool) {
+	if acknowledged && what == "message" {
+		l.Messages++
+	}
+	if acknowledged && what == "answer" {
+		l.Answers++
+	}
+	fault := ""
+	switch {
+	case acknowledged && times == 0:
+		l.Lost++
+		fault = fmt.Sprintf("the %s of %s is lost", what, id)
+	case times > 1:
+		l.Twice++
+		fault = fmt.Sprintf("the %s of %s is there %d times", what, id, times)
+	}
+	if fault != "" && len(l.Faults) < maxFaults {
+		l.Faults = append(l.Faults, fault)
+	}
+}
+
+func set(numbers []int) map[int]bool {
+	m := make(map[int]bool, len(numbers))
+	for _, n := range numbers {
+		m[n] = true
+	}
+	return m
+}
+
+// openSessions gives every visitor a token of the gateway at addr.
+func openSessions(ctx context.Context, addr string, count int) ([]*visitor, error) {
+	client := &http.Client{Transport: &http.Transport{DisableCompression: true}, Timeout: patience}
+	defer client.CloseIdleConnections()
+	visitors := make([]*visitor, count)
+	for i := range visitors {
+		request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+addr+sessionPath, bytes.NewReader(nil))
+		if err != nil {
+			return nil, err
+		}
+		response, err := client.Do(request)
+		if err != nil {
+			return nil, fmt.Errorf("opening a session: %w", err)
+		}
+		var session struct {
+			Token string `json:"token"`
+		}
+		err = json.NewDecoder(response.Body).Decode(&session)
+		response.Body.Close()
+		if response.StatusCode != http.StatusOK {
+			return nil, fmt.Errorf("opening a session: the gateway answers %s", response.Status)
+		}
+		if err != nil || session.Token == "" {
+			return nil, errors.New("opening a session: the answer has no token")
+		}
+		visitors[i] = newVisitor(i, addr, session.Token)
+	}
+	return visitors, nil
+}

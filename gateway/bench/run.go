@@ -1,0 +1,297 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Run measures, and returns what came out. With ErrLog, and with any error after the rounds, the report is complete but
+// for what the error says. Everything that it started has ended when it returns.
+func Run(ctx context.Context, o Options) (_ Report, err error) {
+	if o, err = o.withDefaults(); err != nil {
+		return Report{}, err
+	}
+	if o.Turnout == "" {
+		if o.Turnout, err = os.Executable(); err != nil {
+			return Report{}, fmt.Errorf("finding the program: %w", err)
+		}
+	}
+	if o.Dir != "" {
+		if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+			return Report{}, fmt.Errorf("making the folder for the bench: %w", err)
+		}
+	}
+	dir, err := os.MkdirTemp(o.Dir, "turnout-bench-*")
+	if err != nil {
+		return Report{}, fmt.Errorf("making the folder for the bench: %w", err)
+	}
+	b := &bench{Options: o, dir: dir, procs: procs{os.DirFS("/proc")}, report: newReport(o)}
+	defer func() {
+		b.stop()
+		if o.Keep || errors.Is(err, ErrLog) {
+			o.say("the files are left in %s", dir)
+		} else {
+			err = errors.Join(err, os.RemoveAll(dir))
+		}
+	}()
+	if b.report.Disk, err = measureDisk(dir); err != nil {
+		return b.report, err
+	}
+	if err := b.start(ctx); err != nil {
+		return b.report, err
+	}
+	if err := b.measure(ctx); err != nil {
+		return b.report, err
+	}
+	return b.report, b.checkLog(ctx)
+}
+
+// bench is one run.
+type bench struct {
+	Options
+	dir    string
+	procs  procs
+	report Report
+
+	processes []*process
+	echo      *process
+	gateway   *process
+	sides     []*side
+}
+
+// start starts the bot and then every side, so that all are there, idle, while one is loaded.
+func (b *bench) start(ctx context.Context) error {
+	echo, bot, err := b.startPeer(ctx, kindEcho)
+	if err != nil {
+		return err
+	}
+	b.echo = echo
+	for _, name := range b.Peers {
+		s := &side{name: name}
+		var p *process
+		switch name {
+		case Gateway:
+			if err := writeGateway(b.dir, bot); err != nil {
+				return err
+			}
+			p, s.addr, err = startGateway(ctx, b.Turnout, b.dir)
+			b.gateway = p
+		case Nginx:
+			program, there := findNginx()
+			if !there {
+				b.leaveOut(Nginx, "it is not installed")
+				continue
+			}
+			p, s.addr, err = b.startNginx(ctx, program, bot)
+		default:
+			p, s.addr, err = b.startPeer(ctx, name, bot)
+		}
+		if err != nil {
+			return fmt.Errorf("starting %s: %w", name, err)
+		}
+		b.keep(p)
+		s.pid = p.pid()
+		b.sides = append(b.sides, s)
+	}
+	if len(b.sides) == 0 {
+		return errors.New("there is nothing to measure")
+	}
+	return nil
+}
+
+func (b *bench) leaveOut(name, reason string) {
+	b.report.LeftOut = append(b.report.LeftOut, LeftOut{Name: name, Reason: reason})
+	b.say("LEFT OUT: %s, because %s", name, reason)
+}
+
+func (b *bench) keep(p *process) {
+	if !slices.Contains(b.processes, p) {
+		b.processes = append(b.processes, p)
+	}
+}
+
+// startPeer runs this program's own bot or proxy.
+func (b *bench) startPeer(ctx context.Context, kind string, upstream ...string) (*process, string, error) {
+	args := append([]string{"bench-peer", kind}, upstream...)
+	p, err := startProcess(kind, filepath.Join(b.dir, kind+".log"), b.Turnout, args...)
+	if err != nil {
+		return nil, "", err
+	}
+	b.keep(p)
+	line, err := p.firstLine(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	addr, ok := strings.CutPrefix(strings.TrimSpace(line), readyPrefix)
+	if !ok {
+		return nil, "", fmt.Errorf("%s does not say where it listens", kind)
+	}
+	return p, addr, nil
+}
+
+// startNginx runs nginx on a port that was free a moment ago: it cannot be given a listener, nor choose a port itself.
+func (b *bench) startNginx(ctx context.Context, program, upstream string) (*process, string, error) {
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, "", fmt.Errorf("finding a free port: %w", err)
+	}
+	addr := free.Addr().String()
+	if err := free.Close(); err != nil {
+		return nil, "", fmt.Errorf("finding a free port: %w", err)
+	}
+	file := filepath.Join(b.dir, "nginx.conf")
+	dir, err := filepath.Abs(b.dir)
+	if err != nil {
+		return nil, "", err
+	}
+	if err := os.WriteFile(file, []byte(nginxConfig(dir, addr, upstream)), 0o600); err != nil {
+		return nil, "", fmt.Errorf("writing nginx's configuration: %w", err)
+	}
+	p, err := startProcess(Nginx, filepath.Join(b.dir, "nginx.log"), program, "-p", dir, "-e", "stderr", "-c", filepath.Join(dir, "nginx.conf"))
+	if err != nil {
+		return nil, "", err
+	}
+	b.keep(p)
+	return p, addr, p.reachable(ctx, addr)
+}
+
+// reachable waits until somebody listens at addr.
+func (p *process) reachable(ctx context.Context, addr string) error {
+	ctx, cancel := context.WithTimeout(ctx, startTime)
+	defer cancel()
+	var d net.Dialer
+	retry := time.NewTicker(10 * time.Millisecond)
+	defer retry.Stop()
+	for {
+		conn, err := d.DialContext(ctx, "tcp", addr)
+		if err == nil {
+			return conn.Close()
+		}
+		select {
+		case <-p.ended:
+			return p.failed()
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for %s: %w", p.name, ctx.Err())
+		case <-retry.C:
+		}
+	}
+}
+
+// measure warms every side up and then loads them in turns.
+func (b *bench) measure(ctx context.Context) error {
+	for _, s := range b.sides {
+		var err error
+		if s.name == Gateway {
+			s.visitors, err = openSessions(ctx, s.addr, b.Conversations)
+		} else {
+			s.visitors = passers(s.addr, b.Conversations)
+		}
+		if err != nil {
+			return err
+		}
+		b.say("warming %s up", s.name)
+		if _, err := b.load(ctx, s, b.Warmup); err != nil {
+			return err
+		}
+	}
+	cells := make(map[string][]Cell)
+	for round := range b.Rounds {
+		for _, s := range b.sides {
+			c, err := b.load(ctx, s, b.Round)
+			if err != nil {
+				return err
+			}
+			b.say("round %d of %d: %-8s %7.0f turns/s, %6.1f CPU-ms per 1,000", round+1, b.Rounds, s.name, c.TurnsPerSecond, c.CPU)
+			cells[s.name] = append(cells[s.name], c)
+		}
+	}
+	for _, s := range b.sides {
+		b.report.Peers = append(b.report.Peers, summarize(s.name, cells[s.name], cells[FastHTTP]))
+	}
+	return nil
+}
+
+// passers are visitors of a side that knows none. Their requests are as long as those to the gateway.
+func passers(host string, count int) []*visitor {
+	const tokenChars = 110
+	visitors := make([]*visitor, count)
+	for i := range visitors {
+		visitors[i] = newVisitor(i, host, strings.Repeat("x", tokenChars))
+	}
+	return visitors
+}
+
+// load loads one side and takes the CPU time of everybody before and after.
+func (b *bench) load(ctx context.Context, s *side, length time.Duration) (Cell, error) {
+	before, err := b.usages(s)
+	if err != nil {
+		return Cell{}, err
+	}
+	t, err := load{side: s, connections: b.Connections, length: length}.run(ctx)
+	if err != nil {
+		return Cell{}, err
+	}
+	after, err := b.usages(s)
+	if err != nil {
+		return Cell{}, err
+	}
+	turns := len(t.latencies)
+	if turns == 0 {
+		return Cell{}, fmt.Errorf("loading %s: there was not one turn in %v", s.name, t.took)
+	}
+	per1000 := func(i int) float64 {
+		return (after[i].cpu - before[i].cpu).Seconds() * 1e3 / float64(turns) * 1e3
+	}
+	return Cell{
+		Turns: turns, Failed: t.failed, Seconds: t.took.Seconds(), TurnsPerSecond: float64(turns) / t.took.Seconds(),
+		CPU: per1000(0), BotCPU: per1000(1), DriverCPU: per1000(2),
+		P50: float64(percentile(t.latencies, 50)) / 1e6, P99: float64(percentile(t.latencies, 99)) / 1e6,
+		RSS: after[0].rss,
+	}, nil
+}
+
+// usages are those of the side, of the bot and of this process.
+func (b *bench) usages(s *side) (u [3]usage, err error) {
+	if u[0], err = b.procs.tree(s.pid); err != nil {
+		return u, fmt.Errorf("measuring %s: %w", s.name, err)
+	}
+	if u[1], err = b.procs.alone(b.echo.pid()); err != nil {
+		return u, fmt.Errorf("measuring the bot: %w", err)
+	}
+	if u[2], err = b.procs.alone(os.Getpid()); err != nil {
+		return u, fmt.Errorf("measuring the load: %w", err)
+	}
+	return u, nil
+}
+
+// checkLog kills the gateway, starts it again on the same folder and reads everything back.
+func (b *bench) checkLog(ctx context.Context) error {
+	if b.gateway == nil {
+		return nil
+	}
+	at := slices.IndexFunc(b.sides, func(s *side) bool { return s.name == Gateway })
+	b.say("killing the gateway, starting it again and reading the log back")
+	b.gateway.kill()
+	p, addr, err := startGateway(ctx, b.Turnout, b.dir)
+	if err != nil {
+		return fmt.Errorf("starting the gateway again: %w", err)
+	}
+	b.keep(p)
+	log, err := readBack(ctx, addr, b.sides[at].visitors)
+	b.report.Log = &log
+	return err
+}
+
+// stop ends everything that was started, the last first.
+func (b *bench) stop() {
+	for _, p := range slices.Backward(b.processes) {
+		p.stop()
+	}
+}

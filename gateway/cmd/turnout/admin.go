@@ -1,0 +1,90 @@
+package main
+
+import (
+	"bufio"
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"turnout/gateway/api"
+)
+
+type adminCmd struct {
+	Init     initCmd     `cmd:"" help:"Write a root key and an audit key into DATA/keys."`
+	Key      keyCmd      `cmd:"" help:"Make an API key. It is printed once; the configuration gets its digest."`
+	Password passwordCmd `cmd:"" help:"Hash a password from standard input for the configuration."`
+}
+
+type initCmd struct {
+	Data string `arg:"" help:"The data folder of the settings file."`
+}
+
+func (c *initCmd) Run() error {
+	dir := filepath.Join(c.Data, "keys")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	root := make([]byte, 32)
+	if _, err := rand.Read(root); err != nil {
+		return err
+	}
+	_, audit, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return err
+	}
+	for name, key := range map[string][]byte{"root.key": root, "audit.key": audit.Seed()} {
+		file := filepath.Join(dir, name)
+		if err := writeKey(file, key); err != nil {
+			return err
+		}
+		fmt.Println("wrote", file)
+	}
+	fmt.Fprintln(os.Stderr, "Keep a copy of root.key in a safe place of its own: without it the data cannot be read, and a backup of the data does not hold it.")
+	return nil
+}
+
+// writeKey writes a key that is not there yet: replacing one would make what it sealed unreadable.
+func writeKey(file string, key []byte) error {
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, os.ErrExist) {
+		return fmt.Errorf("%s exists: it is not replaced, what it sealed would be lost", file)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(f, base64.StdEncoding.EncodeToString(key))
+	return errors.Join(err, f.Sync(), f.Close())
+}
+
+type keyCmd struct {
+	ID string `arg:"" help:"What the key is called in the configuration and the audit log."`
+}
+
+func (c *keyCmd) Run() error {
+	key, digest, err := api.NewKey(rand.Reader, c.ID)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("key:    %s\nsha256: %s\n", key, digest)
+	return nil
+}
+
+type passwordCmd struct{}
+
+func (c *passwordCmd) Run() error {
+	line, err := bufio.NewReader(os.Stdin).ReadString('\n')
+	if err != nil && line == "" {
+		return fmt.Errorf("reading the password: %w", err)
+	}
+	hash, err := api.HashPassword(rand.Reader, strings.TrimRight(line, "\r\n"))
+	if err != nil {
+		return err
+	}
+	fmt.Println(hash)
+	return nil
+}

@@ -1,0 +1,97 @@
+// Package config reads a node's settings and its resource files into typed values.
+//
+// Reading is strict and complete: an unknown field, a wrong type, a missing or contradicting value is a Fault with file,
+// line and column that says how to mend it, and one run reports them all. What belongs to an adapter stays a Section,
+// which the adapter's constructor decodes; so this package knows no adapter, and faults in a section have places too.
+// Secrets are references only (Secrets resolves them); a literal one is a fault.
+//
+//	settings.go   turnout.yaml
+//	resource.go   resource documents, by kind      specs.go    the kinds' fields
+//	build.go      the kinds' defaults and checks   link.go     what refers to what
+//	rules.go      rule sources                     digest.go   a tenant's canonical form
+//	decode.go     nodes to Go values               yaml.go     bytes to nodes
+package config
+
+import (
+	"bytes"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+)
+
+// Config is a whole configuration that was found free of faults. It is not changed after Load.
+type Config struct {
+	// Dir is the folder of the settings file, "" for the current one. Relative paths in the files start there.
+	Dir string
+	Settings
+	// Tenants are sorted by name; there is at least one.
+	Tenants []*Tenant
+}
+
+// Load reads the settings file at name and the resource files that it lists. The error is of type Faults, unless the
+// settings file itself cannot be read. Places in faults are paths as the caller would write them.
+func Load(name string) (*Config, error) {
+	dir, file := filepath.Split(name)
+	root := dir
+	if root == "" {
+		root = "."
+	}
+	return load(os.DirFS(root), file, filepath.Clean(root))
+}
+
+// Parse is Load on a file system: name is the settings file's path in it.
+func Parse(files fs.FS, name string) (*Config, error) {
+	sub, err := fs.Sub(files, path.Dir(name))
+	if err != nil {
+		return nil, fmt.Errorf("opening the folder of %s: %w", name, err)
+	}
+	return load(sub, path.Base(name), path.Dir(name))
+}
+
+func load(files fs.FS, file, dir string) (*Config, error) {
+	l := &loader{files: files, dir: dir, settings: file}
+	data, err := l.read(file)
+	if err != nil {
+		return nil, fmt.Errorf("reading settings: %w", err)
+	}
+	c := &Config{Dir: dir, Settings: l.readSettings(data)}
+	if !filepath.IsAbs(c.Data) && c.Data != "" {
+		c.Data = filepath.Join(dir, c.Data)
+	}
+	l.readResources(c.resources)
+	l.build()
+	if !l.broken {
+		l.link()
+	}
+	if err := l.faults.err(); err != nil {
+		return nil, err
+	}
+	c.Tenants = l.tenants
+	return c, nil
+}
+
+// loader gathers what one Load reads. Its steps go on after faults, so that one run reports them all.
+type loader struct {
+	files    fs.FS
+	dir      string // what the paths in places begin with
+	settings string // the settings file in files
+
+	faults Faults
+	// broken is set when a resource file is not YAML: what it holds is then unknown, and so who refers to nothing.
+	broken    bool
+	resources []resource
+	tenants   []*Tenant
+	uses      []ruleUse
+}
+
+// read returns a file without the mark of UTF-8 and the line ends of other systems: the parser would count lines wrongly.
+func (l *loader) read(file string) ([]byte, error) {
+	data, err := fs.ReadFile(l.files, file)
+	data = bytes.TrimPrefix(data, []byte("\ufeff"))
+	return bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n")), err
+}
+
+// shown returns the path of a file as places name it.
+func (l *loader) shown(file string) string { return filepath.Join(l.dir, filepath.FromSlash(file)) }

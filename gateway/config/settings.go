@@ -1,0 +1,220 @@
+package config
+
+import (
+	"net"
+	"net/netip"
+	"net/url"
+	"reflect"
+	"strconv"
+	"time"
+
+	"turnout/adapters"
+)
+
+// Settings are a node's own: the content of turnout.yaml.
+type Settings struct {
+	// Listen is where customers, agents and admins come in; OpsListen serves health, readiness and metrics.
+	Listen    string `yaml:"listen"`
+	OpsListen string `yaml:"ops_listen"`
+	// Data is the folder of everything that must last. In the file it may be relative to the file.
+	Data  string `yaml:"data"`
+	Store Store  `yaml:"store"`
+	// RootKey is what the tenants' keys are wrapped with. Without it the data cannot be read.
+	RootKey adapters.SecretRef `yaml:"root_key"`
+	Audit   Audit              `yaml:"audit"`
+	Limits  Limits             `yaml:"limits"`
+	// Resources are globs, relative to the file.
+	Resources []string `yaml:"resources"`
+
+	resources []glob
+}
+
+// Store says where the data live.
+type Store struct {
+	// Kind is "embedded".
+	Kind string `yaml:"kind"`
+	// ReserveBytes is the free space on the disk under which nothing new is accepted; 256 MiB by default.
+	ReserveBytes int64 `yaml:"reserve_bytes"`
+}
+
+// Audit says how the audit log is vouched for.
+type Audit struct {
+	// SigningKey signs checkpoints.
+	SigningKey adapters.SecretRef `yaml:"signing_key"`
+	// SendTo is where copies of checkpoints go.
+	SendTo string `yaml:"send_to"`
+}
+
+// Limits bound what clients can take of a node. All are in force by default.
+type Limits struct {
+	BodyBytes       int64 `yaml:"body_bytes"`
+	HeaderBytes     int64 `yaml:"header_bytes"`
+	AttachmentBytes int64 `yaml:"attachment_bytes"`
+	TextBytes       int64 `yaml:"text_bytes"`
+	// Connections are those open at a time on the listener, ConnectionsPerIP those of one peer: behind a proxy that is
+	// the proxy.
+	Connections      int           `yaml:"connections"`
+	ConnectionsPerIP int           `yaml:"connections_per_ip"`
+	ReadTimeout      time.Duration `yaml:"read_timeout"`
+	WriteTimeout     time.Duration `yaml:"write_timeout"`
+	IdleTimeout      time.Duration `yaml:"idle_timeout"`
+	// MessagesPerMinute are customers' messages.
+	MessagesPerMinute Rates `yaml:"messages_per_minute"`
+	// BotCallsPerDay are those of one tenant.
+	BotCallsPerDay int64 `yaml:"bot_calls_per_day"`
+	// AllowNetworks are networks that bots may be in although they are not public: loopback and private ones are
+	// refused otherwise.
+	AllowNetworks []netip.Prefix `yaml:"allow_networks"`
+}
+
+// Rates are a limit at three levels: one visitor of a channel, one network address, one tenant.
+type Rates struct {
+	Visitor int `yaml:"visitor"`
+	Address int `yaml:"address"`
+	Tenant  int `yaml:"tenant"`
+}
+
+func defaultSettings() Settings {
+	return Settings{
+		Listen:    "127.0.0.1:8080",
+		OpsListen: "127.0.0.1:8081",
+		Store:     Store{Kind: "embedded", ReserveBytes: 256 << 20},
+		Limits: Limits{
+			BodyBytes:         256 << 10,
+			HeaderBytes:       16 << 10,
+			AttachmentBytes:   10 << 20,
+			TextBytes:         8 << 10,
+			Connections:       20_000,
+			ConnectionsPerIP:  5_000,
+			ReadTimeout:       10 * time.Second,
+			WriteTimeout:      30 * time.Second,
+			IdleTimeout:       60 * time.Second,
+			MessagesPerMinute: Rates{Visitor: 60, Address: 600, Tenant: 60_000},
+			BotCallsPerDay:    1_000_000,
+		},
+	}
+}
+
+// readSettings decodes and checks the settings file.
+func (l *loader) readSettings(data []byte) Settings {
+	s := defaultSettings()
+	file := l.shown(l.settings)
+	docs, faults := parse(file, data)
+	l.faults = append(l.faults, faults...)
+	switch {
+	case len(faults) > 0:
+		return s
+	case len(docs) != 1:
+		l.faults.add(Pos{File: file}, "want one document of settings, found %d; resources stand in files of their own", len(docs))
+		return s
+	}
+	whole := Section{file: file, node: docs[0].Body, at: position(file, docs[0].Body)}
+	l.decode(whole, &s)
+	l.checkSettings(whole, &s)
+	for i, pattern := range s.Resources {
+		s.resources = append(s.resources, glob{pattern: pattern, at: whole.find("resources", strconv.Itoa(i))})
+	}
+	return s
+}
+
+// decode fills v from a section and keeps the faults.
+func (l *loader) decode(s Section, v any) {
+	if s.node == nil {
+		return
+	}
+	d := decoder{file: s.file}
+	d.value(s.node, reflect.ValueOf(v).Elem(), s.key)
+	l.faults = append(l.faults, d.faults...)
+}
+
+func (l *loader) checkSettings(whole Section, s *Settings) {
+	l.need(whole, "data", "name the folder that keeps everything")
+	l.need(whole, "root_key", `make it with "turnout admin init DATA" and write "root_key: file:DATA/keys/root.key"`)
+	l.need(whole, "resources", `list globs such as "resources/*.yaml"`)
+	l.need(whole, "audit", `make a key with "turnout admin init DATA" and write "audit: {signing_key: file:DATA/keys/audit.key}"`)
+	if audit := whole.sub("audit"); audit.node != nil {
+		l.need(audit, "signing_key", `make it with "turnout admin init DATA" and write "signing_key: file:DATA/keys/audit.key"`)
+	}
+	for name, address := range map[string]string{"listen": s.Listen, "ops_listen": s.OpsListen} {
+		if !isHostPort(address) {
+			l.faults.add(whole.find(name), `%s must be an address and a port, such as "127.0.0.1:8080"`, name)
+		}
+	}
+	if s.Listen == s.OpsListen && !endsInZero(s.Listen) {
+		l.faults.add(whole.find("ops_listen"), "ops_listen must differ from listen: health and metrics are not for customers")
+	}
+	switch s.Store.Kind {
+	case "embedded":
+	case "redis":
+		l.faults.add(whole.find("store", "kind"), `the redis store is not in this build; write "kind: embedded"`)
+	default:
+		l.faults.add(whole.find("store", "kind"), `unknown store; write "kind: embedded"`)
+	}
+	if s.Audit.SendTo != "" {
+		hint := "checkpoints are not sent by this build; remove the line"
+		if u, err := url.Parse(s.Audit.SendTo); err == nil && u.User != nil {
+			hint += " (and keep passwords out of files)"
+		}
+		l.faults.add(whole.find("audit", "send_to"), "%s", hint)
+	}
+	l.checkLimits(whole, &s.Limits)
+}
+
+func (l *loader) checkLimits(whole Section, m *Limits) {
+	const most = 1 << 30
+	for _, n := range []struct {
+		name     string
+		value    int64
+		min, max int64
+	}{
+		{"body_bytes", m.BodyBytes, 1 << 10, most},
+		{"header_bytes", m.HeaderBytes, 1 << 10, 1 << 20},
+		{"attachment_bytes", m.AttachmentBytes, 0, most},
+		{"text_bytes", m.TextBytes, 1, 64 << 10},
+		{"connections", int64(m.Connections), 1, 1 << 20},
+		{"connections_per_ip", int64(m.ConnectionsPerIP), 1, 1 << 20},
+		{"bot_calls_per_day", m.BotCallsPerDay, 1, 1 << 50},
+	} {
+		if n.value < n.min || n.value > n.max {
+			l.faults.add(whole.find("limits", n.name), "%s must lie between %d and %d", n.name, n.min, n.max)
+		}
+	}
+	for name, n := range map[string]int{
+		"visitor": m.MessagesPerMinute.Visitor, "address": m.MessagesPerMinute.Address, "tenant": m.MessagesPerMinute.Tenant,
+	} {
+		if n < 1 {
+			l.faults.add(whole.find("limits", "messages_per_minute", name), "messages_per_minute.%s must be 1 or more", name)
+		}
+	}
+	for name, d := range map[string]time.Duration{
+		"read_timeout": m.ReadTimeout, "write_timeout": m.WriteTimeout, "idle_timeout": m.IdleTimeout,
+	} {
+		if d < time.Second || d > time.Hour {
+			l.faults.add(whole.find("limits", name), `%s must lie between "1s" and "1h"`, name)
+		}
+	}
+	if m.TextBytes > m.BodyBytes {
+		l.faults.add(whole.find("limits", "text_bytes"), "text_bytes must not be more than body_bytes: such a text would never come in")
+	}
+}
+
+func isHostPort(s string) bool {
+	host, port, err := net.SplitHostPort(s)
+	if err != nil {
+		return false
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return false
+	}
+	if host == "" || host == "localhost" {
+		return true
+	}
+	_, err = netip.ParseAddr(host)
+	return err == nil
+}
+
+// endsInZero reports whether the system chooses the port, so that equal addresses are different ones.
+func endsInZero(address string) bool {
+	_, port, err := net.SplitHostPort(address)
+	return err == nil && port == "0"
+}

@@ -1,0 +1,44 @@
+// Package fault names the points of the way of a turn at which something can go wrong, so that a test can make it go wrong
+// there. The injector is a value in the options of each part; the zero value does nothing.
+package fault
+
+import "context"
+
+// Injector is called at each named point. What it returns is the error of that step; it may also delay, panic or kill the
+// process.
+type Injector func(ctx context.Context, point Point) error
+
+// Hit calls the injector, if there is one.
+func (i Injector) Hit(ctx context.Context, p Point) error {
+	if i == nil {
+		return nil
+	}
+	return i(ctx, p)
+}
+
+// Point is a named step.
+type Point string
+
+// The points, in the order in which a turn passes them.
+const (
+	AcceptLoaded   Point = "accept.loaded"   // the snapshot is loaded, nothing decided
+	AcceptDecided  Point = "accept.decided"  // decided, nothing written
+	CommitPrepared Point = "commit.prepared" // the batch is built, not written
+	CommitDurable  Point = "commit.durable"  // durable, nobody told
+	AcceptDone     Point = "accept.done"     // told, not answered
+	TurnTaken      Point = "turn.taken"      // the lease is durable, the bot not called
+	BotCalled      Point = "bot.called"      // the bot has answered, nothing judged
+	AnswerJudged   Point = "answer.judged"   // the rules have judged, nothing written
+	AnswerDone     Point = "answer.done"     // the answer is durable, nobody told
+	ClaimReserved  Point = "claim.reserved"  // capacity is reserved, the owner unchanged
+	ActDecided     Point = "act.decided"     // an agent's command is decided, nothing written
+	TimerDue       Point = "timer.due"       // a timer is due, nothing done
+)
+
+// Points lists all of them.
+func Points() []Point {
+	return []Point{
+		AcceptLoaded, AcceptDecided, CommitPrepared, CommitDurable, AcceptDone, TurnTaken, BotCalled, AnswerJudged,
+		AnswerDone, ClaimReserved, ActDecided, TimerDue,
+	}
+}

@@ -1,0 +1,70 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+)
+
+// cleanup is a stack of named steps: a failed New and Stop unwind the same one.
+type cleanup []step
+
+type step struct {
+	name string
+	run  func(context.Context) error
+}
+
+func (c *cleanup) add(name string, run func(context.Context) error) {
+	*c = append(*c, step{name, run})
+}
+
+// run runs the steps, the last one first. It goes on after errors.
+func (c *cleanup) run(ctx context.Context, log *slog.Logger) error {
+	var errs []error
+	for _, s := range slices.Backward(*c) {
+		if err := s.run(ctx); err != nil {
+			log.Error("stopping", "step", s.name, "err", err)
+			errs = append(errs, fmt.Errorf("stopping %s: %w", s.name, err))
+		}
+	}
+	*c = nil
+	return errors.Join(errs...)
+}
+
+// Start lets the gateway work: the sweep takes up what the last process left behind, then the listeners open. After nil
+// customers are served.
+func (g *Gateway) Start(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	g.cancel = cancel
+	go func() {
+		defer close(g.done)
+		g.pipeline.Run(ctx)
+	}()
+	if err := g.server.Listen(g.cfg.Listen, g.cfg.OpsListen); err != nil {
+		return fmt.Errorf("listening: %w", err)
+	}
+	g.log.Info("serving", "listen", g.server.Addr(), "ops", g.server.OpsAddr(), "data", g.cfg.Data, "durability", g.store.Health(ctx).Level)
+	return nil
+}
+
+// Addr and OpsAddr are where the gateway listens, also when the port was left to the system.
+func (g *Gateway) Addr() string    { return g.server.Addr() }
+func (g *Gateway) OpsAddr() string { return g.server.OpsAddr() }
+
+// Stop ends the gateway within ctx: intake first, then streams, then the running bot calls, then the store. A bot call that
+// does not end in time is cut off and repeated by the next process under the same turn id.
+func (g *Gateway) Stop(ctx context.Context) error {
+	err := g.server.StopIntake(ctx)
+	for _, ch := range g.channels {
+		err = errors.Join(err, ch.Close())
+	}
+	if g.cancel != nil {
+		g.cancel()
+		<-g.done
+	}
+	g.pipeline.Stop(ctx)
+	err = errors.Join(err, g.server.Shutdown(ctx))
+	return errors.Join(err, g.cleanup.run(ctx, g.log))
+}

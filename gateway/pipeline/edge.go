@@ -1,0 +1,246 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"turnout/adapters"
+	"turnout/adapters/message"
+	"turnout/gateway/conversation"
+	"turnout/gateway/id"
+	"turnout/gateway/store"
+)
+
+// Edge is the pipeline as one channel sees it: its Inbox and its Timeline.
+type Edge struct {
+	p  *Pipeline
+	ch *Channel
+}
+
+var (
+	_ adapters.Inbox    = (*Edge)(nil)
+	_ adapters.Timeline = (*Edge)(nil)
+)
+
+// Edge returns the edge of a configured channel.
+func (p *Pipeline) Edge(key string) (*Edge, error) {
+	ch := p.channels[key]
+	if ch == nil {
+		return nil, fmt.Errorf("%w: channel %q", adapters.ErrNotFound, key)
+	}
+	return &Edge{p: p, ch: ch}, nil
+}
+
+// Accept implements adapters.Inbox.
+func (e *Edge) Accept(ctx context.Context, in message.Inbound) (adapters.Receipt, error) {
+	in.From.Channel = e.ch.Key
+	if in.ID == "" || in.From.Address == "" || !in.Kind.Valid() {
+		return adapters.Receipt{}, &adapters.RefusedError{Code: "bad_request", Detail: "a message needs an id, a sender and a kind"}
+	}
+	if !e.p.enter() {
+		return adapters.Receipt{}, fmt.Errorf("%w: %w", adapters.ErrUnavailable, errStopped)
+	}
+	defer e.p.group.Done()
+	a, err := e.p.accept(ctx, e.ch, in)
+	if err != nil {
+		return adapters.Receipt{}, err
+	}
+	return e.receipt(ctx, a), nil
+}
+
+func (e *Edge) receipt(ctx context.Context, a accepted) adapters.Receipt {
+	r := adapters.Receipt{Conversation: a.ref.ID, VSeq: a.message.VSeq, Dup: a.dup, Owner: e.owner(ctx, a.ref, a.state), Trace: &a}
+	if a.dup {
+		r.Trace = nil
+	}
+	switch d := a.message.Data.(type) {
+	case *conversation.Received:
+		r.Message = d.ID
+	case *conversation.Held:
+		r.Message = d.ID
+	}
+	return r
+}
+
+// owner is the owner with the place in the queue, which is not worth an error.
+func (e *Edge) owner(ctx context.Context, r store.Ref, s *conversation.State) message.Owner {
+	pos := 0
+	if s.Owner.Kind == message.OwnerQueued {
+		pos, _ = e.p.Store.Position(ctx, r)
+	}
+	return s.Owner.Public(pos)
+}
+
+// Identify implements adapters.Inbox. An address without a conversation gets one, so that nothing has to be remembered
+// elsewhere.
+func (e *Edge) Identify(ctx context.Context, from message.Address, pr message.Profile) error {
+	_, err := e.onOpen(ctx, from, func(d *conversation.Draft) error {
+		return d.Do(conversation.SetProfile{Profile: pr})
+	})
+	return err
+}
+
+// onOpen does something to the open conversation of an address, opening one if there is none.
+func (e *Edge) onOpen(ctx context.Context, from message.Address, do func(*conversation.Draft) error) (store.Ref, error) {
+	from.Channel = e.ch.Key
+	p := e.p
+	op := store.Token(p.IDs.Token())
+	for {
+		found, err := p.Store.Find(ctx, e.ch.Tenant.Handle, from, nil)
+		if err != nil {
+			return store.Ref{}, unavailable(err)
+		}
+		d, step := p.draft(e.ch, found.Snapshot, op, from, p.ms())
+		if do != nil {
+			if err := do(d); err != nil {
+				return store.Ref{}, err
+			}
+		}
+		if len(d.Events) == 0 {
+			return step.Ref, nil
+		}
+		step.Events, step.State = d.Events, &d.State
+		_, err = p.commit(ctx, step)
+		switch {
+		case err == nil:
+			return step.Ref, nil
+		case errors.Is(err, store.ErrStale) && ctx.Err() == nil:
+		default:
+			return store.Ref{}, unavailable(err)
+		}
+	}
+}
+
+// Observe implements adapters.Inbox.
+func (e *Edge) Observe(o message.Observation) {
+	ref := store.Ref{Tenant: e.ch.Tenant.Handle, ID: o.ReadIn}
+	if ref.ID == "" {
+		found, err := e.p.Store.Find(e.p.root, e.ch.Tenant.Handle, o.From, nil)
+		if err != nil || found.Snapshot == nil {
+			return
+		}
+		ref = found.Snapshot.Ref
+	}
+	e.p.hub.signal(conversationKey(ref), signalFrame{by: message.ByCustomer, typing: o.Typing, read: o.Read})
+}
+
+// Watch implements adapters.Timeline.
+func (e *Edge) Watch(from message.Address) adapters.Watch {
+	from.Channel = e.ch.Key
+	out := &edgeWatch{signals: make(chan adapters.Signal, 16)}
+	out.w = e.p.hub.watch(addressKey(e.ch.Tenant.Handle.Name(), from), false, func(f signalFrame) {
+		select {
+		case out.signals <- adapters.Signal{Typing: f.typing, By: f.by, Name: f.name, Position: f.position, Read: f.read}:
+		default:
+		}
+	})
+	return out
+}
+
+type edgeWatch struct {
+	w       *watcher
+	signals chan adapters.Signal
+}
+
+func (w *edgeWatch) Wake() <-chan struct{}           { return w.w.wake }
+func (w *edgeWatch) Signals() <-chan adapters.Signal { return w.signals }
+func (w *edgeWatch) Close()                          { w.w.close() }
+
+// cursor is where a client stands.
+func cursor(conversation string, vseq uint64) adapters.Cursor {
+	return adapters.Cursor(conversation + "." + strconv.FormatUint(vseq, 10))
+}
+
+// parseCursor reads a cursor; anything else than what cursor made is ErrNotFound.
+func parseCursor(c adapters.Cursor) (conv string, vseq uint64, err error) {
+	conv, n, ok := strings.Cut(string(c), ".")
+	if !ok {
+		return "", 0, adapters.ErrNotFound
+	}
+	if _, err := id.Partition(id.Conversation, conv); err != nil {
+		return "", 0, adapters.ErrNotFound
+	}
+	if vseq, err = strconv.ParseUint(n, 10, 63); err != nil {
+		return "", 0, adapters.ErrNotFound
+	}
+	return conv, vseq, nil
+}
+
+// Read implements adapters.Timeline.
+func (e *Edge) Read(ctx context.Context, from message.Address, after adapters.Cursor, limit int) (adapters.Page, error) {
+	from.Channel = e.ch.Key
+	found, err := e.p.Store.Find(ctx, e.ch.Tenant.Handle, from, nil)
+	if err != nil {
+		return adapters.Page{}, unavailable(err)
+	}
+	if found.Snapshot == nil {
+		if after != "" {
+			return adapters.Page{}, adapters.ErrNotFound
+		}
+		return adapters.Page{}, nil
+	}
+	snap, vseq := found.Snapshot, uint64(0)
+	if after != "" {
+		conv, v, err := parseCursor(after)
+		if err != nil {
+			return adapters.Page{}, err
+		}
+		if conv != snap.Ref.ID {
+			if snap, err = e.own(ctx, from, conv); err != nil {
+				return adapters.Page{}, err
+			}
+		}
+		if v > snap.State.VSeq {
+			return adapters.Page{}, adapters.ErrNotFound // nobody was given such a cursor
+		}
+		vseq = v
+		if v == snap.State.VSeq && conv != found.Snapshot.Ref.ID {
+			// At the end of a finished conversation the cursor leads on to the one that followed it.
+			if snap, err = e.successor(ctx, found.Snapshot, conv); err != nil {
+				return adapters.Page{}, err
+			}
+			vseq = 0
+		}
+	}
+	events, err := e.p.Store.Visible(ctx, snap.Ref, vseq, limit)
+	if err != nil {
+		return adapters.Page{}, unavailable(err)
+	}
+	page := adapters.Page{Conversation: snap.Ref.ID, Owner: e.owner(ctx, snap.Ref, snap.State)}
+	for i := range events {
+		if v, ok := events[i].Visible(snap.Ref.ID); ok {
+			page.Events = append(page.Events, v)
+			vseq = v.VSeq
+		}
+	}
+	page.Next = cursor(snap.Ref.ID, vseq)
+	page.More = len(events) == limit || snap.Ref != found.Snapshot.Ref
+	return page, nil
+}
+
+// own loads a conversation if it is the address' own; a foreign one is as unknown as any.
+func (e *Edge) own(ctx context.Context, from message.Address, conv string) (*store.Snapshot, error) {
+	snap, err := e.p.Store.Load(ctx, store.Ref{Tenant: e.ch.Tenant.Handle, ID: conv})
+	if errors.Is(err, store.ErrNotFound) || err == nil && snap.State.From != from {
+		return nil, adapters.ErrNotFound
+	}
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	return snap, nil
+}
+
+// successor walks back from the present to the conversation that followed conv.
+func (e *Edge) successor(ctx context.Context, snap *store.Snapshot, conv string) (*store.Snapshot, error) {
+	for snap.State.Previous != conv && snap.State.Previous != "" {
+		prev, err := e.p.Store.Load(ctx, store.Ref{Tenant: snap.Ref.Tenant, ID: snap.State.Previous})
+		if err != nil {
+			return nil, unavailable(err)
+		}
+		snap = prev
+	}
+	return snap, nil
+}

@@ -1,0 +1,244 @@
+package pipeline
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"turnout/adapters"
+	"turnout/adapters/message"
+	"turnout/gateway/conversation"
+	"turnout/rules"
+	"turnout/rules/signal"
+)
+
+// judgement is what signals and rules made of one side of an exchange.
+type judgement struct {
+	version int
+	scores  signal.Scores
+	memory  signal.Memory
+	verdict rules.Verdict
+	inputs  json.RawMessage
+	rule    string // what decided: a rule's id or a built-in name; "" for nothing
+	handoff *conversation.Handoff
+	say     *rules.Saying
+}
+
+// inputs are what a decision rested on and the log does not hold otherwise.
+type inputs struct {
+	Now      int64                      `json:"now"`
+	Turns    int                        `json:"turns,omitempty"`
+	Returns  int                        `json:"returns,omitempty"`
+	Handoffs int                        `json:"handoffs,omitempty"`
+	Queues   map[string]rules.QueueView `json:"queues,omitempty"`
+	Profile  *message.Profile           `json:"profile,omitempty"`
+}
+
+// judgeInbound lets the rules of now look at a message. Nothing is done yet.
+func (p *Pipeline) judgeInbound(ctx context.Context, ch *Channel, s *conversation.State, in message.Inbound) (judgement, error) {
+	set, version := ch.Tenant.Rules.Current()
+	j := judgement{version: version}
+	j.scores, j.memory = p.Detector.Customer(in.Text, in.Lang, s.Memory)
+	x, in0, err := p.exchange(ctx, ch, s, set)
+	if err != nil {
+		return j, err
+	}
+	x.Phase, x.Message, x.Scores, x.Lang = rules.Inbound, in, j.scores, j.memory.Language
+	if in.Profile != nil {
+		x.Profile = in.Profile
+	}
+	j.verdict = set.Eval(x)
+	j.inputs = in0.encode()
+	j.say = j.verdict.Say
+	switch {
+	case j.verdict.Handoff != nil:
+		j.handoff = p.handoff(ch, j.verdict.Handoff)
+	case in.Kind == message.Human:
+		j.handoff = &conversation.Handoff{Rule: conversation.ByButton, Queue: ch.Tenant.Queue, Priority: conversation.PriorityNormal}
+	case ch.Tenant.BareRequests && in.Kind == message.Text && signal.BareRequest(in.Text):
+		j.handoff = &conversation.Handoff{Rule: conversation.ByBareRequest, Queue: ch.Tenant.Queue, Priority: conversation.PriorityNormal}
+	}
+	if h := s.Handoff; j.handoff != nil && s.Open() && (h == nil || j.handoff.Priority <= h.Priority) {
+		j.handoff = nil // it is with people already, at least as urgently
+	}
+	if s.Owner.Kind == message.OwnerAgent {
+		j.say = nil // nothing speaks over a person
+	}
+	if j.handoff != nil {
+		j.rule = j.handoff.Rule
+	} else if j.say != nil {
+		j.rule = j.say.Rule
+	}
+	return j, nil
+}
+
+// judgeAnswer lets the rules that the turn began with look at the bot's whole answer.
+func (p *Pipeline) judgeAnswer(ctx context.Context, ch *Channel, s *conversation.State, t *conversation.Turn, last message.Inbound, scores signal.Scores, a adapters.Answer) (judgement, error) {
+	set, err := ch.Tenant.Rules.Version(ctx, t.Rules)
+	if err != nil {
+		return judgement{}, err
+	}
+	text := answerText(a)
+	j := judgement{version: t.Rules}
+	var bot signal.Scores
+	bot, j.memory = p.Detector.Bot(text, s.Memory)
+	j.scores = scores.Merge(bot)
+	x, in0, err := p.exchange(ctx, ch, s, set)
+	if err != nil {
+		return j, err
+	}
+	x.Phase, x.Message, x.Scores, x.Lang = rules.Answer, last, j.scores, j.memory.Language
+	x.Bot = &rules.BotView{
+		Text: text, Confidence: a.Confidence, Intent: a.Intent, Fallback: a.Fallback,
+		End: a.End, Handoff: a.Handoff != nil, Sources: len(a.Sources), Parts: len(a.Parts),
+	}
+	j.verdict = set.Eval(x)
+	j.inputs = in0.encode()
+	j.say = j.verdict.Say
+	if j.verdict.Handoff != nil {
+		j.handoff = p.handoff(ch, j.verdict.Handoff)
+		j.rule = j.handoff.Rule
+	}
+	return j, nil
+}
+
+func (p *Pipeline) exchange(ctx context.Context, ch *Channel, s *conversation.State, set *rules.Set) (*rules.Exchange, inputs, error) {
+	now := p.Now()
+	in := inputs{Now: now.UnixMilli(), Turns: s.Turns, Returns: s.Returns, Handoffs: s.Handoffs, Profile: s.Profile}
+	x := &rules.Exchange{
+		Profile: s.Profile, Turns: s.Turns + 1, Returns: s.Returns, Handoffs: s.Handoffs,
+		OpenedAt: time.UnixMilli(s.OpenedAt), Now: now, Tags: s.Tags,
+	}
+	if set.ReadsQueues() { // figures of people cost a look around: only for rules that ask
+		q, err := p.queueViews(ctx, ch.Tenant)
+		if err != nil {
+			return nil, in, err
+		}
+		x.Queues, in.Queues = q, q
+	}
+	return x, in, nil
+}
+
+// queueViews are the figures of a tenant's queues that rules may read.
+func (p *Pipeline) queueViews(ctx context.Context, t *Tenant) (map[string]rules.QueueView, error) {
+	depth, err := p.Store.Depth(ctx, t.Handle)
+	if err != nil {
+		return nil, err
+	}
+	present, err := p.Store.Present(ctx, t.Handle)
+	if err != nil {
+		return nil, err
+	}
+	views := make(map[string]rules.QueueView, len(t.Queues))
+	for q := range t.Queues {
+		v := rules.QueueView{Waiting: depth[q]}
+		for _, a := range present {
+			for _, aq := range a.Queues {
+				if aq == q {
+					v.Online++
+				}
+			}
+		}
+		views[q] = v
+	}
+	return views, nil
+}
+
+func (in inputs) encode() json.RawMessage {
+	b, err := json.Marshal(in)
+	must(err) // plain fields: cannot fail
+	return b
+}
+
+// handoff turns a rule's wish into an order that names a queue of the tenant.
+func (p *Pipeline) handoff(ch *Channel, h *rules.Handoff) *conversation.Handoff {
+	out := &conversation.Handoff{Rule: h.Rule, Reason: h.Reason, Queue: h.Queue, Priority: h.Priority, Skills: h.Skills}
+	if !ch.Tenant.Queues[out.Queue] {
+		out.Queue = ch.Tenant.Queue
+	}
+	if out.Priority == 0 {
+		out.Priority = conversation.PriorityNormal
+	}
+	return out
+}
+
+// applyInbound does to the draft what the inbound rules decided.
+func (p *Pipeline) applyInbound(d *conversation.Draft, ch *Channel, j judgement, part int) error {
+	seq := d.State.Seq
+	dec := p.decision(j)
+	dec.Phase, dec.Seq = conversation.Inbound, seq
+	switch {
+	case j.handoff != nil:
+		dec.Kind = conversation.DecisionHandoff
+	case j.say != nil:
+		dec.Kind = conversation.DecisionSay
+	case len(dec.Tags) > 0 || dec.MustReachHuman || len(dec.Matched) > 0:
+		dec.Kind = conversation.DecisionTag
+	default:
+		return nil // nothing matched: the turn's own decision will say so for both phases
+	}
+	if err := d.Do(conversation.Decide{Decision: dec}); err != nil {
+		return err
+	}
+	wasBot := d.State.Owner.Kind == message.OwnerBot
+	if j.handoff != nil {
+		if err := d.Do(conversation.Divert{Handoff: *j.handoff}); err != nil {
+			return err
+		}
+	}
+	switch {
+	case j.say != nil:
+		text, lang := j.say.For(d.State.Memory.Language)
+		say := p.sent(part, text, lang)
+		say.Rule = j.say.Rule
+		return d.Do(conversation.Say{Sent: say})
+	case j.handoff != nil && wasBot:
+		text, lang := texts.handoff(d.State.Memory.Language)
+		say := p.sent(part, text, lang)
+		say.Rule = j.handoff.Rule
+		return d.Do(conversation.Say{Sent: say})
+	}
+	return nil
+}
+
+// decision is the record of a judgement, still without kind and place.
+func (p *Pipeline) decision(j judgement) conversation.Decision {
+	dec := conversation.Decision{
+		Rules: j.version, Rule: j.rule, Tags: j.verdict.Tags, Notify: j.verdict.Notify, MustReachHuman: j.verdict.MustReachHuman,
+		Scores: j.scores, Memory: j.memory, Model: p.Detector.Digest(), Inputs: j.inputs,
+	}
+	for _, m := range j.verdict.Matched {
+		if m.Mode == rules.Shadow {
+			dec.Shadow = append(dec.Shadow, m.Rule)
+		} else {
+			dec.Matched = append(dec.Matched, m.Rule)
+		}
+	}
+	for _, f := range j.verdict.Failed {
+		dec.Failed = append(dec.Failed, f.Rule)
+	}
+	return dec
+}
+
+func answerText(a adapters.Answer) string {
+	switch len(a.Parts) {
+	case 0:
+		return ""
+	case 1:
+		return a.Parts[0].Text
+	}
+	var b []byte
+	for i, part := range a.Parts {
+		if i > 0 {
+			b = append(b, '\n')
+		}
+		b = append(b, part.Text...)
+	}
+	return string(b)
+}
+
+// Rulebook gives a tenant's rules by version. Current never blocks; Version may read the store for an old one.
+type Rulebook interface {
+	Current() (*rules.Set, int)
+	Version(ctx context.Context, n int) (*rules.Set, error)
+}

@@ -1,0 +1,147 @@
+package pipeline
+
+import (
+	"errors"
+
+	"turnout/adapters"
+	"turnout/gateway/conversation"
+	"turnout/gateway/store"
+)
+
+// maxAttempts bounds how often one turn is put to bots, repeats after crashes included.
+const maxAttempts = 4
+
+// fail records a failed call and takes the next rung of the ladder: the same bot once more where that can help, the
+// alternate bot, a person; or capture, with an honest word, when too many wait for people already.
+func (p *Pipeline) fail(f *flight, cause error) {
+	kind, status := trouble(cause)
+	if next := p.rung(f, kind, status); next != nil && next.enter() && p.retake(f, next, kind, status) {
+		return
+	}
+	p.settle(f, func(d *conversation.Draft) error {
+		if o := d.State.Orphan; o != nil && o.ID == f.turn.ID {
+			return d.Do(conversation.DiscardTurn{Turn: f.turn.ID, Reason: kind})
+		}
+		if err := d.Do(conversation.FailTurn{Turn: f.turn.ID, Kind: kind, Status: status, Final: true}); err != nil {
+			return err
+		}
+		return p.toPeople(d, f)
+	})
+}
+
+// rung is the bot to try next, nil for none.
+func (p *Pipeline) rung(f *flight, kind string, status int) *Bot {
+	if f.turn.Attempt >= maxAttempts {
+		return nil
+	}
+	mayHelp := kind == string(adapters.BotUnreachable) || status == 502 || status == 503 || status == 504
+	if mayHelp && f.turn.Attempt == 1 {
+		return f.bot
+	}
+	for b := f.ch.Bot; b != nil; b = b.Alternate {
+		if b == f.bot {
+			return b.Alternate
+		}
+	}
+	return nil
+}
+
+// retake commits the failure together with the next attempt of the same turn, by a bot that was entered. false means that
+// the turn must end otherwise: people have taken over, or the step could not be written.
+func (p *Pipeline) retake(f *flight, bot *Bot, kind string, status int) bool {
+	op := store.Token(p.IDs.Token())
+	next := &flight{bot: bot}
+	defer func() { next.abandon() }()
+	for {
+		snap, err := p.Store.Load(p.root, f.ref)
+		if err != nil || snap.State.Turn == nil || snap.Lease.Token != f.lease.Token {
+			return false
+		}
+		d := conversation.Begin(snap.State, conversation.Env{Now: p.ms(), Op: string(op), Actor: botActor(f.bot)})
+		err = errors.Join(
+			d.Do(conversation.FailTurn{Turn: f.turn.ID, Kind: kind, Status: status}),
+			d.Do(conversation.RetakeTurn{Bot: bot.Name}),
+		)
+		if err != nil {
+			return false
+		}
+		next = p.newFlight(d, f.ch, bot, f.ref)
+		next.known = nil
+		_, err = p.commit(p.root, store.Step{
+			Ref: f.ref, Op: op, Base: snap.Version, Holding: f.lease.Token, Drop: true, Take: next.lease,
+			Events: d.Events, State: &d.State,
+		})
+		switch {
+		case err == nil:
+			p.fly(next)
+			return true
+		case !errors.Is(err, store.ErrStale):
+			return false
+		}
+	}
+}
+
+// toPeople hands over a conversation whose bot is down: last in line, so that emergencies stay ahead of the flood.
+func (p *Pipeline) toPeople(d *conversation.Draft, f *flight) error {
+	t := f.ch.Tenant
+	lang := d.State.Memory.Language
+	h := conversation.Handoff{Rule: conversation.ByBotDown, Queue: t.Queue, Priority: conversation.PriorityBotDown, Turn: f.turn.ID}
+	dec := conversation.Decision{Kind: conversation.DecisionHandoff, Phase: conversation.Inbound, Rule: h.Rule, Turn: f.turn.ID, Rules: f.turn.Rules}
+	if err := errors.Join(d.Do(conversation.Decide{Decision: dec}), d.Do(conversation.Divert{Handoff: h})); err != nil {
+		return err
+	}
+	text, lang := texts.botDown(lang)
+	if t.CaptureOver > 0 {
+		depth, err := p.Store.Depth(p.root, t.Handle)
+		if err != nil {
+			return err
+		}
+		if depth[t.Queue] >= t.CaptureOver {
+			text, lang = texts.captured(lang)
+			if err := d.Do(conversation.Capture{Queue: t.Queue}); err != nil {
+				return err
+			}
+		}
+	}
+	say := p.sent(partition(f.ref), text, lang)
+	say.Rule, say.Turn = h.Rule, f.turn.ID
+	return d.Do(conversation.Say{Sent: say})
+}
+
+// trouble names what went wrong.
+func trouble(err error) (kind string, status int) {
+	var be *adapters.BotError
+	switch {
+	case errors.Is(err, errBreakerOpen):
+		return "breaker_open", 0
+	case errors.As(err, &be):
+		return string(be.Kind), be.Status
+	}
+	return string(adapters.BotUnreachable), 0
+}
+
+// returnAll gives back to the bot what came to people only because it was down and what no agent has touched.
+func (p *Pipeline) returnAll(t *Tenant) {
+	waiting, err := p.Store.Waiting(p.root, t.Handle, "", returnPage)
+	if err != nil {
+		p.Log.Error("listing conversations to return to the bot", "tenant", t.Handle.Name(), "err", err)
+		return
+	}
+	for _, w := range waiting {
+		if w.Handoff.Rule != conversation.ByBotDown {
+			continue
+		}
+		_, err := p.Act(p.root, w.Ref, system, store.Token(p.IDs.Token()), func(d *conversation.Draft) error {
+			if err := d.Do(conversation.Release{Auto: true}); err != nil {
+				return err
+			}
+			text, lang := texts.botBack(d.State.Memory.Language)
+			return d.Do(conversation.Say{Sent: p.sent(partition(w.Ref), text, lang)})
+		})
+		if err != nil && !errors.Is(err, conversation.ErrNothing) {
+			p.Log.Warn("returning a conversation to the bot", "conversation", w.Ref.ID, "err", err)
+		}
+	}
+}
+
+const returnPage = 10_000

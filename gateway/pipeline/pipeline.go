@@ -1,0 +1,213 @@
+// Package pipeline is the way of a turn. Read it from the top:
+//
+//	Accept (accept.go)   a message comes in: find its conversation, let the inbound rules look, and make message, decision,
+//	                     handoff and the start of the turn durable in one commit. It never waits for a bot.
+//	turn   (turn.go)     one bot call at a time per conversation, under a lease; the answer rules look at the whole answer;
+//	                     decision, parts and the start of the next turn are one commit again.
+//	ladder (ladder.go)   when the bot fails: once more, the alternate bot, a person.
+//	Act    (act.go)      what people do: claim, reply, release … the same load, decide, commit.
+//	sweep  (sweep.go)    what is due: turns that a dead process left behind, timers.
+//	Edge   (edge.go)     what a channel sees of all this: Inbox and Timeline.
+//
+// Every step is the same three lines: load a snapshot, decide on a conversation.Draft (pure), commit it against the
+// snapshot's version. A commit that comes too late is refused by the store and decided again on what is there now. That is
+// why a bot cannot talk over a person: its answer is decided on a state in which its turn no longer exists.
+//
+// Nothing leaves the process that derives from a commit before the commit is durable: Store.Commit returns after that.
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"turnout/gateway/conversation"
+	"turnout/gateway/fault"
+	"turnout/gateway/id"
+	"turnout/gateway/store"
+	"turnout/rules/signal"
+)
+
+// Store is what the pipeline needs of a store.
+type Store interface {
+	store.Inbox
+	store.Conversations
+	store.Work
+	store.Hints
+	Waiting(ctx context.Context, t store.Tenant, queue string, limit int) ([]store.Waiting, error)
+	Position(ctx context.Context, r store.Ref) (int, error)
+	Depth(ctx context.Context, t store.Tenant) (map[string]int, error)
+	Present(ctx context.Context, t store.Tenant) ([]store.Presence, error)
+}
+
+// Options are the parts and the settings of a pipeline.
+type Options struct {
+	Store    Store
+	IDs      *id.Source
+	Now      func() time.Time
+	Detector signal.Detector
+	Channels []*Channel
+	Faults   fault.Injector
+	Log      *slog.Logger
+	// Notify is told the names that a rule wants to have told; it must not block. nil drops them.
+	Notify func(Notice)
+}
+
+// Notice says that a rule asked for somebody to be told about a conversation.
+type Notice struct {
+	Ref  store.Ref
+	Rule string
+	Who  []string
+}
+
+// Tenant is what a turn needs to know of a tenant.
+type Tenant struct {
+	Handle store.Tenant
+	Rules  Rulebook
+	// Queue is where a handoff goes that names none.
+	Queue string
+	// Queues are the tenant's queues; a bot's wish for another is ignored.
+	Queues map[string]bool
+	// BareRequests hands over on a bare word for a person, without any rule.
+	BareRequests bool
+	// IdleNew is after how long without a message a conversation that no person was involved in ends.
+	IdleNew time.Duration
+	// CaptureOver is the number of waiting conversations above which a conversation that comes only because the bot is
+	// down is captured instead of queued; 0: never.
+	CaptureOver int
+}
+
+// Channel is what a turn needs to know of a channel.
+type Channel struct {
+	Key          string
+	Tenant       *Tenant
+	Bot          *Bot
+	ReopenWithin time.Duration
+}
+
+// Pipeline carries turns. It is safe for concurrent use.
+type Pipeline struct {
+	Options
+	channels map[string]*Channel
+	bots     []*Bot
+	hub      *hub
+	hints    io.Closer
+	wake     chan struct{} // capacity 1: there may be work
+
+	root  context.Context // ends the bot calls when Stop's patience is over
+	abort context.CancelCauseFunc
+	mu    sync.Mutex
+	stop  bool
+	group sync.WaitGroup
+}
+
+// New returns a pipeline. It does nothing by itself until Run. Bot calls live under ctx.
+func New(ctx context.Context, o Options) *Pipeline {
+	p := &Pipeline{Options: o, channels: map[string]*Channel{}, hub: newHub(), wake: make(chan struct{}, 1)}
+	p.root, p.abort = context.WithCancelCause(ctx)
+	p.hints = o.Store.Subscribe(p.hub.publish)
+	seen := map[*Bot]bool{}
+	for _, c := range o.Channels {
+		p.channels[c.Key] = c
+		for b := c.Bot; b != nil && !seen[b]; b = b.Alternate {
+			seen[b] = true
+			p.bots = append(p.bots, b)
+			b.ready(p.kick, func() { p.goes("returning conversations", func() { p.returnAll(c.Tenant) }) })
+		}
+	}
+	return p
+}
+
+// errStopped says that the pipeline takes no new work.
+var errStopped = errors.New("the pipeline is stopping")
+
+// Run hands out due work until ctx ends. It sweeps at once: a new process owns what the last one left behind.
+func (p *Pipeline) Run(ctx context.Context) error { return p.sweepUntil(ctx) }
+
+// Stop takes no new turns, waits for the running bot calls until ctx ends, and then cuts them off: their leases stay, and
+// the next process repeats them under the same turn ids.
+func (p *Pipeline) Stop(ctx context.Context) {
+	p.mu.Lock()
+	p.stop = true
+	p.mu.Unlock()
+	done := make(chan struct{})
+	go func() { p.group.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+	p.abort(errStopped)
+	<-done
+	p.hints.Close()
+	p.hub.close()
+}
+
+// goes runs f on a goroutine of its own unless the pipeline is stopping. A panic ends that work, not the process; what it
+// held is taken up again when its lease runs out.
+func (p *Pipeline) goes(what string, f func()) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.stop {
+		return false
+	}
+	p.group.Add(1)
+	go func() {
+		defer p.group.Done()
+		defer p.recovered(what)
+		f()
+	}()
+	return true
+}
+
+func (p *Pipeline) recovered(what string) {
+	if v := recover(); v != nil {
+		// The value of a panic may hold text of a customer: only its type is logged.
+		p.Log.Error("recovered from a panic", "in", what, "type", fmt.Sprintf("%T", v), "stack", string(debug.Stack()))
+	}
+}
+
+// kick says that there may be work. It never blocks.
+func (p *Pipeline) kick() {
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (p *Pipeline) ms() int64 { return p.Now().UnixMilli() }
+
+var system = conversation.Actor{Kind: conversation.System}
+
+// commit tries a step until its outcome is known or ctx ends. ErrUnknown is repeated under the same op, which is safe.
+func (p *Pipeline) commit(ctx context.Context, s store.Step) (store.Done, error) {
+	for {
+		done, err := p.Store.Commit(ctx, s)
+		if !errors.Is(err, store.ErrUnknown) {
+			return done, err
+		}
+		select {
+		case <-ctx.Done():
+			return done, err
+		case <-time.After(unknownPause):
+		}
+	}
+}
+
+// unknownPause is how long a step of unknown outcome rests before it is repeated.
+const unknownPause = 50 * time.Millisecond
+
+// enter counts a caller in, unless the pipeline is stopping; the caller ends with p.group.Done.
+func (p *Pipeline) enter() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.stop {
+		return false
+	}
+	p.group.Add(1)
+	return true
+}

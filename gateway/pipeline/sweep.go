@@ -1,0 +1,195 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"turnout/adapters/message"
+	"turnout/gateway/conversation"
+	"turnout/gateway/fault"
+	"turnout/gateway/store"
+)
+
+const (
+	sweepPage  = 512
+	sweepPause = time.Second
+)
+
+// sweepUntil hands out due work until ctx ends: at once, on a kick, when the next thing is due, and once a second.
+func (p *Pipeline) sweepUntil(ctx context.Context) error {
+	for {
+		next := p.Sweep(ctx)
+		pause := sweepPause
+		if next > 0 {
+			pause = min(pause, max(time.Millisecond, time.UnixMilli(next).Sub(p.Now())))
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case <-p.wake:
+			timer.Stop()
+		case <-timer.C:
+		}
+	}
+}
+
+// Sweep looks once at everything that is due and returns the instant of the next thing (ms, 0 for none).
+func (p *Pipeline) Sweep(ctx context.Context) (next int64) {
+	defer p.recovered("the sweep")
+	jobs, next, err := p.Store.Due(ctx, p.ms(), sweepPage)
+	if err != nil {
+		p.Log.Error("looking for due work", "err", err)
+		return 0
+	}
+	for _, j := range jobs {
+		if ctx.Err() != nil {
+			return 0
+		}
+		if j.Timer.Name != "" {
+			p.fire(ctx, j)
+		} else {
+			p.take(ctx, j.Ref)
+		}
+	}
+	return next
+}
+
+// take picks up a conversation whose turn waits, was left behind, or was cut off by a handoff and never ended.
+func (p *Pipeline) take(ctx context.Context, r store.Ref) {
+	defer p.recovered("taking a turn")
+	snap, err := p.Store.Load(ctx, r)
+	if err != nil {
+		p.Log.Error("loading a conversation with work", "conversation", r.ID, "err", err)
+		return
+	}
+	now := p.ms()
+	if !snap.State.Working() || snap.Lease.Live(now) {
+		return
+	}
+	ch := p.channels[snap.State.From.Channel]
+	if ch == nil || ch.Bot == nil {
+		p.Log.Warn("a conversation has work on a channel that is not configured", "conversation", r.ID)
+		return
+	}
+	op := store.Token(p.IDs.Token())
+	d := conversation.Begin(snap.State, conversation.Env{Now: now, Op: string(op), Actor: system})
+	if o := snap.State.Orphan; o != nil {
+		must(d.Do(conversation.DiscardTurn{Turn: o.ID, Reason: "lost"}))
+	}
+	var f *flight
+	if t := d.State.Turn; t != nil {
+		if f, err = p.retakeTurn(d, ch, r, *t); err != nil {
+			p.Log.Error("taking a turn again", "conversation", r.ID, "err", err)
+			return
+		}
+	} else {
+		f = p.startTurn(d, ch, r, store.Lease{}, now)
+	}
+	defer f.abandon()
+	if len(d.Events) == 0 {
+		return // the bot is at its limit: leaving a place kicks the sweep
+	}
+	step := store.Step{Ref: r, Op: op, Base: snap.Version, Events: d.Events, State: &d.State}
+	if f != nil {
+		step.Take = f.lease
+	}
+	if _, err := p.commit(ctx, step); err != nil {
+		if !errors.Is(err, store.ErrStale) {
+			p.Log.Error("taking a turn", "conversation", r.ID, "err", err)
+		}
+		return
+	}
+	if f != nil {
+		p.fly(f)
+	}
+}
+
+// retakeTurn repeats the call of a turn that a dead process or a broken call left behind, or gives it up for people when
+// it was tried often enough.
+func (p *Pipeline) retakeTurn(d *conversation.Draft, ch *Channel, r store.Ref, t conversation.Turn) (*flight, error) {
+	bot := ch.botNamed(t.Bot)
+	if t.Attempt >= maxAttempts {
+		f := &flight{ref: r, ch: ch, bot: bot, turn: t}
+		must(d.Do(conversation.FailTurn{Turn: t.ID, Kind: "gave_up", Final: true}))
+		return nil, p.toPeople(d, f)
+	}
+	if !bot.enter() {
+		return nil, nil
+	}
+	must(d.Do(conversation.RetakeTurn{Bot: bot.Name}))
+	f := p.newFlight(d, ch, bot, r)
+	f.known = nil
+	return f, nil
+}
+
+// botNamed returns the named bot of the channel's ladder, or the first.
+func (c *Channel) botNamed(name string) *Bot {
+	for b := c.Bot; b != nil; b = b.Alternate {
+		if b.Name == name {
+			return b
+		}
+	}
+	return c.Bot
+}
+
+// fire consumes a due timer and does what it stands for, in one commit.
+func (p *Pipeline) fire(ctx context.Context, j store.Job) {
+	defer p.recovered("firing a timer")
+	if err := p.Faults.Hit(ctx, fault.TimerDue); err != nil {
+		p.Log.Warn("firing a timer", "conversation", j.Ref.ID, "err", err)
+		return
+	}
+	_, err := p.Act(ctx, j.Ref, system, store.Token(p.IDs.Token()), func(d *conversation.Draft) error {
+		if id, ok := conversation.HeldSend(j.Timer.Name); ok {
+			return p.sendHeld(ctx, d, j.Ref, id)
+		}
+		if err := d.Do(conversation.FireTimer{Timer: j.Timer}); err != nil {
+			return err
+		}
+		if j.Timer.Name == conversation.TimerIdle {
+			return p.idle(d)
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, conversation.ErrStale) && !errors.Is(err, store.ErrNotFound) {
+		p.Log.Error("firing a timer", "conversation", j.Ref.ID, "timer", j.Timer.Name, "err", err)
+	}
+}
+
+// idle ends a conversation that nobody has written in for long and that no person was involved in.
+func (p *Pipeline) idle(d *conversation.Draft) error {
+	s := &d.State
+	ch := p.channels[s.From.Channel]
+	if ch == nil || s.HumanInvolved || s.MustReachHuman || s.Owner.Kind != message.OwnerBot {
+		return nil
+	}
+	due := s.ActiveAt + ch.Tenant.IdleNew.Milliseconds()
+	if due > d.Now() || s.Turn != nil || s.Pending.Count > 0 {
+		at := max(due, d.Now()+sweepPause.Milliseconds())
+		return d.Do(conversation.SetTimer{Timer: conversation.Timer{Name: conversation.TimerIdle, At: at}})
+	}
+	return d.Do(conversation.Close{Reason: conversation.ReasonIdle})
+}
+
+// sendHeld ends the send hold of an agent's reply.
+func (p *Pipeline) sendHeld(ctx context.Context, d *conversation.Draft, r store.Ref, id string) error {
+	for _, h := range d.State.HeldOut {
+		if h.ID != id {
+			continue
+		}
+		events, err := p.Store.Log(ctx, r, h.Seq-1, 1)
+		if err != nil {
+			return err
+		}
+		if len(events) == 1 {
+			if held, ok := events[0].Data.(*conversation.Held); ok && held.Part != nil {
+				by := conversation.Actor{Kind: conversation.Agent, ID: h.By}
+				return d.DoAs(by, conversation.SendHeld{Sent: conversation.Sent{ID: id, Name: held.Name, Part: *held.Part}})
+			}
+		}
+	}
+	return conversation.ErrStale
+}

@@ -1,0 +1,362 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"turnout/adapters"
+	"turnout/adapters/message"
+	"turnout/gateway/conversation"
+	"turnout/gateway/fault"
+	"turnout/gateway/id"
+	"turnout/gateway/store"
+	"turnout/rules/signal"
+)
+
+// flight is one bot call under a lease. Its lease is durable before it flies.
+type flight struct {
+	ref      store.Ref
+	ch       *Channel
+	bot      *Bot
+	turn     conversation.Turn
+	lease    store.Lease
+	deadline time.Time // on this process' clock
+	// known are events of the turn's range that are at hand; what is missing is read from the log.
+	known []conversation.Event
+	flown bool
+}
+
+// abandon gives the bot's place back unless the flight has flown.
+func (f *flight) abandon() {
+	if f != nil && !f.flown {
+		f.flown = true
+		f.bot.leave()
+	}
+}
+
+// newFlight makes the flight of the turn that d has just started. The caller has entered bot.
+func (p *Pipeline) newFlight(d *conversation.Draft, ch *Channel, bot *Bot, ref store.Ref) *flight {
+	now := p.Now()
+	f := &flight{ref: ref, ch: ch, bot: bot, turn: *d.State.Turn, deadline: now.Add(bot.Deadline), known: d.Events}
+	f.lease = store.Lease{Token: store.Token(p.IDs.Token()), Until: now.Add(bot.Deadline + leaseMargin).UnixMilli()}
+	return f
+}
+
+// fly runs the call on its own goroutine. When the pipeline is stopping the lease simply stays for the next process.
+func (p *Pipeline) fly(f *flight) {
+	f.flown = true
+	if !p.goes("a bot turn", func() { p.run(f) }) {
+		f.bot.leave()
+	}
+}
+
+// run puts the turn to the bot and commits what came of it.
+func (p *Pipeline) run(f *flight) {
+	asked, err := p.ready(f)
+	if err != nil {
+		p.Log.Error("preparing a turn", "conversation", f.ref.ID, "turn", f.turn.ID, "err", err)
+		p.drop(f)
+		return
+	}
+	answer, err := p.call(f, asked)
+	if err == nil {
+		err = p.Faults.Hit(p.root, fault.BotCalled)
+	}
+	if context.Cause(p.root) == errStopped {
+		return // cut off: the next process repeats the call under the same id
+	}
+	if err != nil {
+		p.fail(f, err)
+		return
+	}
+	p.land(f, asked, answer)
+}
+
+// ready collects what to ask; on an error or a panic it gives the bot's place back.
+func (p *Pipeline) ready(f *flight) (a asked, err error) {
+	ok := false
+	defer func() {
+		if !ok {
+			f.bot.leave()
+		}
+	}()
+	if err := p.Faults.Hit(p.root, fault.TurnTaken); err != nil {
+		return a, err
+	}
+	if a, err = p.messages(f); err == nil {
+		ok = true
+	}
+	return a, err
+}
+
+// asked is what a turn asks.
+type asked struct {
+	messages []message.Inbound
+	scores   signal.Scores // of the last message
+	lastID   string
+}
+
+func (a asked) last() message.Inbound { return a.messages[len(a.messages)-1] }
+
+// messages collects the turn's messages from what is at hand or from the log.
+func (p *Pipeline) messages(f *flight) (asked, error) {
+	a := asked{}
+	collect := func(events []conversation.Event) {
+		for i := range events {
+			e := &events[i]
+			if e.Seq < f.turn.From || e.Seq > f.turn.To {
+				continue
+			}
+			if r, ok := e.Data.(*conversation.Received); ok && r.In.Kind.StartsTurn() {
+				a.messages = append(a.messages, r.In)
+				a.scores, a.lastID = r.Scores, r.ID
+			}
+		}
+	}
+	if k := f.known; len(k) > 0 && k[0].Seq <= f.turn.From && k[len(k)-1].Seq >= f.turn.To {
+		collect(k)
+		return a, nil
+	}
+	for after := f.turn.From - 1; after < f.turn.To; {
+		events, err := p.Store.Log(p.root, f.ref, after, logPage)
+		if err != nil {
+			return a, err
+		}
+		if len(events) == 0 {
+			break
+		}
+		collect(events)
+		after = events[len(events)-1].Seq
+	}
+	if len(a.messages) == 0 {
+		return a, errors.New("the log holds no message of the turn")
+	}
+	return a, nil
+}
+
+const logPage = 256
+
+// call makes one attempt at the bot. It returns at the deadline even if the adapter does not; the place that the call
+// holds is given back when it really ends.
+func (p *Pipeline) call(f *flight, a asked) (adapters.Answer, error) {
+	if !f.bot.breaker.TryAcquirePermit() {
+		f.bot.leave()
+		return adapters.Answer{}, errBreakerOpen
+	}
+	left := f.deadline.Sub(p.Now())
+	ctx, cancel := context.WithTimeoutCause(p.root, left, errBotDeadline)
+	type result struct {
+		answer adapters.Answer
+		err    error
+	}
+	done := make(chan result, 1) // the caller may be gone
+	turn := adapters.Turn{
+		ID: f.turn.ID, Tenant: f.ref.Tenant.Name(), Conversation: f.ref.ID, From: a.last().From,
+		Messages: a.messages, Lang: a.last().Lang, Attempt: f.turn.Attempt, Profile: a.last().Profile,
+	}
+	if turn.Profile != nil {
+		turn.Contact = turn.Profile.Subject
+	}
+	p.group.Add(1)
+	go func() {
+		defer p.group.Done()
+		defer f.bot.leave()
+		defer cancel()
+		r := result{err: &adapters.BotError{Kind: adapters.BotGarbage, Err: errors.New("the adapter panicked")}}
+		defer func() { done <- r }()
+		defer p.recovered("a bot adapter")
+		r.answer, r.err = f.bot.Reply(ctx, turn)
+	}()
+	var r result
+	select {
+	case r = <-done:
+	case <-ctx.Done():
+		select {
+		case r = <-done:
+		default:
+			r.err = &adapters.BotError{Kind: adapters.BotTimeout, Err: context.Cause(ctx)}
+		}
+	}
+	if r.err == nil {
+		f.bot.breaker.RecordSuccess()
+	} else {
+		f.bot.breaker.RecordFailure()
+	}
+	return r.answer, r.err
+}
+
+var (
+	errBreakerOpen = errors.New("the bot's breaker is open")
+	errBotDeadline = errors.New("the bot's deadline is over")
+)
+
+// land judges the answer and commits it; when people have taken over meanwhile it is recorded and discarded.
+func (p *Pipeline) land(f *flight, a asked, answer adapters.Answer) {
+	p.settle(f, func(d *conversation.Draft) error {
+		if o := d.State.Orphan; o != nil && o.ID == f.turn.ID {
+			return d.Do(conversation.DiscardTurn{Turn: f.turn.ID, Reason: "owner_changed", Answer: answer.Parts})
+		}
+		j, err := p.judgeAnswer(p.root, f.ch, &d.State, &f.turn, a.last(), a.scores, answer)
+		if err != nil {
+			return err
+		}
+		if err := p.Faults.Hit(p.root, fault.AnswerJudged); err != nil {
+			return err
+		}
+		return p.applyAnswer(d, f, j, answer)
+	})
+}
+
+// applyAnswer does to the draft what the answer rules decided.
+func (p *Pipeline) applyAnswer(d *conversation.Draft, f *flight, j judgement, answer adapters.Answer) error {
+	part := partition(f.ref)
+	dec := p.decision(j)
+	dec.Bot = botSaid(answer)
+	lang := j.memory.Language
+	cmd := conversation.AnswerTurn{Turn: f.turn.ID}
+	replace := j.verdict.Replace
+	switch {
+	case j.handoff != nil:
+		dec.Kind, dec.Withheld = conversation.DecisionHandoff, answer.Parts
+	case replace != nil:
+		dec.Kind, dec.Rule, dec.Withheld = conversation.DecisionReplace, replace.Rule, answer.Parts
+		text, lang := replace.For(lang)
+		s := p.sent(part, text, lang)
+		s.Rule = replace.Rule
+		cmd.Parts = append(cmd.Parts, s)
+	default:
+		dec.Kind = conversation.DecisionPass
+		for _, bp := range answer.Parts {
+			cmd.Parts = append(cmd.Parts, conversation.Sent{ID: p.IDs.New(id.Message, part), By: message.ByBot, Part: bp})
+		}
+	}
+	if say := j.say; say != nil && j.handoff == nil {
+		text, lang := say.For(lang)
+		s := p.sent(part, text, lang)
+		s.Rule = say.Rule
+		cmd.Parts = append(cmd.Parts, s)
+	}
+	for i := range cmd.Parts {
+		cmd.Parts[i].Turn = f.turn.ID
+	}
+	wish := answer.Handoff
+	if wish != nil && j.handoff == nil {
+		j.handoff = &conversation.Handoff{
+			Rule: conversation.ByBotRequest, Reason: wish.Reason, Queue: f.ch.Tenant.Queue, Priority: conversation.PriorityNormal,
+		}
+		if f.ch.Tenant.Queues[wish.Queue] {
+			j.handoff.Queue = wish.Queue
+		}
+		dec.Kind, dec.Rule = conversation.DecisionHandoff, conversation.ByBotRequest
+	}
+	cmd.Decision = dec
+	if err := d.Do(cmd); err != nil {
+		return err
+	}
+	switch {
+	case j.handoff != nil:
+		j.handoff.Turn = f.turn.ID
+		if err := d.Do(conversation.Divert{Handoff: *j.handoff}); err != nil {
+			return err
+		}
+		say := p.sent(part, "", "")
+		if j.say != nil {
+			say.Part.Text, say.Part.Lang = j.say.For(lang)
+		} else {
+			say.Part.Text, say.Part.Lang = texts.handoff(lang)
+		}
+		say.Rule, say.Turn = j.handoff.Rule, f.turn.ID
+		return d.Do(conversation.Say{Sent: say})
+	case answer.End && d.State.Pending.Count == 0: // not over the head of a customer who has gone on writing
+		err := d.Do(conversation.Close{Reason: conversation.ReasonBotEnd})
+		if errors.Is(err, conversation.ErrMustReachHuman) {
+			return nil // the bot regards it as finished; the rules do not
+		}
+		return err
+	}
+	return nil
+}
+
+func botSaid(a adapters.Answer) *conversation.BotSaid {
+	s := &conversation.BotSaid{Confidence: a.Confidence, Intent: a.Intent, Fallback: a.Fallback, End: a.End, Sources: len(a.Sources)}
+	if a.Handoff != nil {
+		s.Handoff = a.Handoff.Reason
+		if s.Handoff == "" {
+			s.Handoff = "requested"
+		}
+	}
+	if s.Confidence == nil && s.Fallback == nil && s.Intent == "" && !s.End && s.Sources == 0 && s.Handoff == "" {
+		return nil
+	}
+	return s
+}
+
+// settle ends a flight: it decides on the state of now, commits under the flight's lease, and starts the next turn in the
+// same commit if messages wait. A refused commit is decided again on what is there now.
+func (p *Pipeline) settle(f *flight, decide func(*conversation.Draft) error) {
+	op := store.Token(p.IDs.Token())
+	for {
+		err := p.settleOnce(f, op, decide)
+		switch {
+		case err == nil:
+			return
+		case !errors.Is(err, store.ErrStale):
+			p.giveUp(f, err)
+			return
+		}
+	}
+}
+
+func (p *Pipeline) settleOnce(f *flight, op store.Token, decide func(*conversation.Draft) error) error {
+	snap, err := p.Store.Load(p.root, f.ref)
+	if err != nil {
+		return fmt.Errorf("loading: %w", err)
+	}
+	if snap.Lease.Token != f.lease.Token {
+		return nil // the lease ran out and another call has it: this one has no say any more
+	}
+	d := conversation.Begin(snap.State, conversation.Env{Now: p.ms(), Op: string(op), Actor: botActor(f.bot)})
+	if err := decide(d); err != nil {
+		return fmt.Errorf("deciding: %w", err)
+	}
+	step := store.Step{Ref: f.ref, Op: op, Base: snap.Version, Holding: f.lease.Token, Drop: true}
+	next := p.startTurn(d, f.ch, f.ref, store.Lease{}, d.Now())
+	defer next.abandon()
+	if next != nil {
+		step.Take = next.lease
+	}
+	step.Events, step.State = d.Events, &d.State
+	if _, err := p.commit(p.root, step); err != nil {
+		return fmt.Errorf("committing: %w", err)
+	}
+	if err := p.Faults.Hit(p.root, fault.AnswerDone); err != nil {
+		p.Log.Warn("after an answer", "conversation", f.ref.ID, "err", err)
+	}
+	if next != nil {
+		p.fly(next)
+	} else if d.State.Working() {
+		p.kick()
+	}
+	return nil
+}
+
+// giveUp leaves a flight whose end cannot be written: the lease goes, or runs out, and the turn is taken again.
+func (p *Pipeline) giveUp(f *flight, err error) {
+	if context.Cause(p.root) != errStopped {
+		p.Log.Error("ending a turn", "conversation", f.ref.ID, "turn", f.turn.ID, "err", err)
+	}
+	p.drop(f)
+}
+
+func (p *Pipeline) drop(f *flight) {
+	if err := p.Store.Drop(p.root, f.ref, f.lease.Token); err != nil {
+		p.Log.Warn("dropping a lease: it runs out by itself", "conversation", f.ref.ID, "err", err)
+	}
+	p.kick()
+}
+
+func botActor(b *Bot) conversation.Actor {
+	return conversation.Actor{Kind: conversation.Bot, ID: b.Name}
+}

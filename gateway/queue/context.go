@@ -1,0 +1,184 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"turnout/adapters/message"
+	"turnout/gateway/conversation"
+	"turnout/gateway/id"
+	"turnout/gateway/store"
+)
+
+// MaxEvents is the most events that one page holds, MaxPrevious the most previous conversations.
+const (
+	MaxEvents   = 500
+	MaxPrevious = 10
+)
+
+// Context is a conversation with everything that is known of it.
+type Context struct {
+	Row
+	Epoch conversation.Epoch `json:"epoch"`
+	// Address is how the customer is reached on the channel, Contact the tenant's own id of the person.
+	Address  string           `json:"address,omitempty"`
+	Contact  string           `json:"contact,omitempty"`
+	Profile  *message.Profile `json:"profile,omitempty"`
+	OpenedAt *time.Time       `json:"opened_at,omitempty"`
+	ClosedAt *time.Time       `json:"closed_at,omitempty"`
+	Handoffs int              `json:"handoffs,omitempty"`
+	// InFlight is the turn that was with the bot when people took over and whose answer is not in yet. The customer does
+	// not get it: it is recorded as discarded.
+	InFlight string `json:"in_flight,omitempty"`
+	// HeldOut are replies that have not left yet, HeldIn customer messages that wait for review.
+	HeldOut []HeldMessage `json:"held_out,omitempty"`
+	HeldIn  []HeldMessage `json:"held_in,omitempty"`
+	Timers  []Timer       `json:"timers,omitempty"`
+	// Previous are earlier conversations of the same address or contact, newest first.
+	Previous []Previous `json:"previous,omitempty"`
+	// Events is a page of the log. More is set when there are events after its last.
+	Events []Event `json:"events"`
+	More   bool    `json:"more,omitempty"`
+}
+
+// HeldMessage is a message that waits.
+type HeldMessage struct {
+	ID    string     `json:"id"`
+	Until *time.Time `json:"until,omitempty"`
+	By    string     `json:"by,omitempty"` // the agent
+}
+
+// Timer is an instant at which something happens by itself.
+type Timer struct {
+	Name string    `json:"name"`
+	At   time.Time `json:"at"`
+}
+
+// Previous is an earlier conversation.
+type Previous struct {
+	Conversation string            `json:"conversation"`
+	Channel      string            `json:"channel"`
+	Owner        message.OwnerKind `json:"owner"`
+	OpenedAt     *time.Time        `json:"opened_at,omitempty"`
+	ClosedAt     *time.Time        `json:"closed_at,omitempty"`
+	Tags         []string          `json:"tags,omitempty"`
+}
+
+// Get returns a conversation as its agents see it, with the events after a place in its log.
+func (q *Queue) Get(ctx context.Context, a Agent, conv string, after uint64, limit int) (Context, error) {
+	snap, err := q.visible(ctx, a, "read", conv)
+	if err != nil {
+		return Context{}, err
+	}
+	s := snap.State
+	c := Context{
+		Row: rowOf(s), Epoch: s.Epoch, Address: s.From.Address, Contact: s.Contact, Profile: s.Profile,
+		OpenedAt: instant(s.OpenedAt), ClosedAt: instant(s.ClosedAt), Handoffs: s.Handoffs,
+		HeldOut: held(s.HeldOut), HeldIn: held(s.HeldIn), Timers: timers(s.Timers),
+	}
+	if s.Orphan != nil {
+		c.InFlight = s.Orphan.ID
+	}
+	if c.Position, err = q.Store.Position(ctx, snap.Ref); err != nil {
+		return Context{}, fmt.Errorf("reading the position: %w", err)
+	}
+	if c.Events, c.More, err = q.page(ctx, snap, after, limit); err != nil {
+		return Context{}, err
+	}
+	c.Last, err = q.preview(ctx, snap)
+	if err != nil {
+		return Context{}, err
+	}
+	c.Previous, err = q.previous(ctx, snap)
+	return c, err
+}
+
+// Events returns what came after a place in the log of a conversation that the agent may look at.
+func (q *Queue) Events(ctx context.Context, a Agent, conv string, after uint64, limit int) (events []Event, more bool, err error) {
+	snap, err := q.visible(ctx, a, "read", conv)
+	if err != nil {
+		return nil, false, err
+	}
+	return q.page(ctx, snap, after, limit)
+}
+
+func (q *Queue) page(ctx context.Context, snap *store.Snapshot, after uint64, limit int) ([]Event, bool, error) {
+	if limit <= 0 || limit > MaxEvents {
+		limit = MaxEvents
+	}
+	log, err := q.Store.Log(ctx, snap.Ref, after, limit)
+	if err != nil {
+		return nil, false, fmt.Errorf("reading the log: %w", err)
+	}
+	events := make([]Event, 0, len(log))
+	for i := range log {
+		events = append(events, eventOf(&log[i]))
+	}
+	return events, len(log) > 0 && log[len(log)-1].Seq < snap.State.Seq, nil
+}
+
+// previous lists the other conversations of the same person.
+func (q *Queue) previous(ctx context.Context, snap *store.Snapshot) ([]Previous, error) {
+	s := snap.State
+	paths := []store.Path{{Kind: store.ByAddress, Value: s.From.Channel + "\x00" + s.From.Address}}
+	if s.Contact != "" {
+		paths = append(paths, store.Path{Kind: store.ByContact, Value: s.Contact})
+	}
+	var out []Previous
+	seen := map[string]bool{s.ID: true}
+	for _, p := range paths {
+		refs, err := q.Store.List(ctx, snap.Ref.Tenant, p, "", MaxPrevious+1)
+		if err != nil {
+			return nil, fmt.Errorf("listing previous conversations: %w", err)
+		}
+		for _, r := range refs {
+			if seen[r.ID] || len(out) == MaxPrevious {
+				continue
+			}
+			seen[r.ID] = true
+			other, err := q.Store.Load(ctx, r)
+			if errors.Is(err, store.ErrNotFound) {
+				continue
+			}
+			if err != nil {
+				return nil, fmt.Errorf("reading a previous conversation: %w", err)
+			}
+			o := other.State
+			out = append(out, Previous{
+				Conversation: o.ID, Channel: o.From.Channel, Owner: o.Owner.Kind,
+				OpenedAt: instant(o.OpenedAt), ClosedAt: instant(o.ClosedAt), Tags: o.Tags,
+			})
+		}
+	}
+	return out, nil
+}
+
+// File opens an attachment of a conversation that the agent may look at. The caller closes it.
+func (q *Queue) File(ctx context.Context, a Agent, conv, attachment string) (message.Attachment, io.ReadCloser, error) {
+	snap, err := q.visible(ctx, a, "read", conv)
+	if err != nil {
+		return message.Attachment{}, nil, err
+	}
+	if _, err := id.Partition(id.Attachment, attachment); err != nil || q.Blobs == nil {
+		return message.Attachment{}, nil, store.ErrNotFound
+	}
+	row, err := q.Store.Attachment(ctx, snap.Ref, attachment)
+	if err != nil {
+		return message.Attachment{}, nil, err
+	}
+	body, err := q.Blobs.Open(ctx, snap.Ref, row.Blob)
+	if err != nil {
+		return message.Attachment{}, nil, fmt.Errorf("opening an attachment: %w", err)
+	}
+	return row.Attachment, body, nil
+}
+
+func held(refs []conversation.HeldRef) (out []HeldMessage) {
+	for _, r := range refs {
+		out = append(out, HeldMessage{ID: r.ID, Until: instant(r.Until), By: r.By})
+	}
+	return out
+}

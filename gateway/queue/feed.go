@@ -1,0 +1,87 @@
+package queue
+
+import (
+	"context"
+
+	"turnout/gateway/conversation"
+	"turnout/gateway/store"
+)
+
+// Change says that a conversation changed in the queue view of an agent. Gone is set when it is not, or no longer, one
+// that the agent sees; then nothing else is.
+type Change struct {
+	Conversation string              `json:"conversation"`
+	Owner        *conversation.Owner `json:"owner,omitempty"`
+	Queue        string              `json:"queue,omitempty"`
+	Seq          uint64              `json:"seq,omitempty"`
+	Gone         bool                `json:"gone,omitempty"`
+}
+
+// Changes returns what changed in the queues of the agent's tenant after a position, and the position after it. The empty
+// position is the present. store.ErrGap: start over from List.
+func (q *Queue) Changes(ctx context.Context, a Agent, after string, limit int) ([]Change, string, error) {
+	items, next, err := q.Store.Feed(ctx, a.Tenant, after, limit)
+	if err != nil {
+		return nil, "", err
+	}
+	out := make([]Change, 0, len(items))
+	for _, it := range items {
+		c := Change{Conversation: it.Conversation, Gone: true}
+		if a.Supervisor || it.Owner.Agent == a.ID || a.serves(it.Queue) || a.serves(it.Owner.Queue) {
+			owner := it.Owner
+			c = Change{Conversation: it.Conversation, Owner: &owner, Queue: it.Queue, Seq: it.Seq}
+		}
+		out = append(out, c)
+	}
+	return out, next, nil
+}
+
+// WatchChanges wakes a reader when the tenant's queues may have changed, until stop is called. Wake-ups may be merged and
+// may be lost: who follows the queues also looks by itself once in a while.
+func (q *Queue) WatchChanges(t store.Tenant) (wake <-chan struct{}, stop func()) {
+	c := make(chan struct{}, 1)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.feeds[t] == nil {
+		q.feeds[t] = map[chan struct{}]struct{}{}
+	}
+	q.feeds[t][c] = struct{}{}
+	return c, func() {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		delete(q.feeds[t], c)
+		if len(q.feeds[t]) == 0 {
+			delete(q.feeds, t)
+		}
+	}
+}
+
+// hint is called by the store after each commit. It does not block.
+func (q *Queue) hint(h store.Hint) {
+	if h.State == nil || !h.State.Open() && !moved(h.Events) {
+		return // the bot's business
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for c := range q.feeds[h.Ref.Tenant] {
+		select {
+		case c <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func moved(events []conversation.Event) bool {
+	for i := range events {
+		if events[i].Type == conversation.OwnerChanged {
+			return true
+		}
+	}
+	return false
+}
+
+// Follow wakes a reader when a conversation grows, until stop is called. Reading it is Events, which looks at what the
+// agent may see.
+func (q *Queue) Follow(a Agent, conv string) (wake <-chan struct{}, stop func()) {
+	return q.Pipeline.Follow(store.Ref{Tenant: a.Tenant, ID: conv})
+}

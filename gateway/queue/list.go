@@ -1,0 +1,218 @@
+package queue
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+	"unicode/utf8"
+
+	"turnout/adapters/message"
+	"turnout/gateway/conversation"
+	"turnout/gateway/store"
+)
+
+// View is what to list.
+type View string
+
+// The views: what waits in queues, what the agent holds, what was set aside until a queue opens.
+const (
+	Waiting  View = "queue"
+	Mine     View = "mine"
+	Captured View = "captured"
+)
+
+// MaxList is the most rows that a List returns.
+const MaxList = 200
+
+// Filter says what to list. Queue narrows Waiting and Captured to one queue; empty means all of the agent's.
+type Filter struct {
+	View  View
+	Queue string
+	Limit int // 0: 50
+}
+
+// Row is everything that a list shows of a conversation.
+type Row struct {
+	Conversation string             `json:"conversation"`
+	Channel      string             `json:"channel"`
+	Language     string             `json:"language,omitempty"`
+	Customer     string             `json:"customer,omitempty"` // the name, if it is known
+	Owner        conversation.Owner `json:"owner"`
+	Seq          uint64             `json:"seq"`
+	// Position is the place in its queue, 1 for the next; 0: it does not wait.
+	Position int `json:"position,omitempty"`
+	// Priority is 1 (bot_down) to 9 (urgent), Since when a person has been owed.
+	Priority       int        `json:"priority,omitempty"`
+	Since          *time.Time `json:"since,omitempty"`
+	Rule           string     `json:"rule,omitempty"`
+	Reason         string     `json:"reason,omitempty"`
+	Skills         []string   `json:"skills,omitempty"`
+	Tags           []string   `json:"tags,omitempty"`
+	MustReachHuman bool       `json:"must_reach_human,omitempty"`
+	Returns        int        `json:"returns,omitempty"`
+	SnoozedUntil   *time.Time `json:"snoozed_until,omitempty"`
+	Last           *Preview   `json:"last,omitempty"`
+}
+
+// Preview is the beginning of the last thing that was said.
+type Preview struct {
+	By   message.By `json:"by"`
+	Text string     `json:"text"`
+	At   time.Time  `json:"at"`
+}
+
+const previewRunes = 160
+
+// capturing is the add-on of a store that lists captured conversations of a queue, in the order of their age.
+type capturing interface {
+	Captured(ctx context.Context, t store.Tenant, queue string, limit int) ([]store.Waiting, error)
+}
+
+// List returns what the agent may see of a view, in the order in which it should be taken.
+func (q *Queue) List(ctx context.Context, a Agent, f Filter) ([]Row, error) {
+	if f.Limit <= 0 {
+		f.Limit = 50
+	}
+	f.Limit = min(f.Limit, MaxList)
+	switch f.View {
+	case Waiting, "":
+		return q.listWaiting(ctx, a, f, q.Store.Waiting)
+	case Captured:
+		c, ok := q.Store.(capturing)
+		if !ok {
+			return nil, &InvalidError{Detail: "This store keeps no list of captured conversations."}
+		}
+		return q.listWaiting(ctx, a, f, c.Captured)
+	case Mine:
+		return q.listMine(ctx, a, f)
+	}
+	return nil, &InvalidError{Detail: "view is one of queue, mine, captured."}
+}
+
+type lister func(ctx context.Context, t store.Tenant, queue string, limit int) ([]store.Waiting, error)
+
+// listWaiting merges the agent's queues in their common order.
+func (q *Queue) listWaiting(ctx context.Context, a Agent, f Filter, list lister) ([]Row, error) {
+	queues := a.Queues
+	switch {
+	case f.Queue != "" && !q.Directory.HasQueue(a.Tenant, f.Queue):
+		return nil, &InvalidError{Detail: "There is no such queue."}
+	case f.Queue != "" && !a.Supervisor && !a.serves(f.Queue):
+		return nil, q.refuse(ctx, a, "list", f.Queue)
+	case f.Queue != "":
+		queues = []string{f.Queue}
+	case a.Supervisor:
+		queues = []string{""} // all of them
+	}
+	var waiting []store.Waiting
+	for _, name := range queues {
+		w, err := list(ctx, a.Tenant, name, f.Limit)
+		if err != nil {
+			return nil, fmt.Errorf("listing a queue: %w", err)
+		}
+		waiting = append(waiting, w...)
+	}
+	slices.SortStableFunc(waiting, func(x, y store.Waiting) int {
+		return cmp.Or(cmp.Compare(y.Handoff.Priority, x.Handoff.Priority), cmp.Compare(x.Since, y.Since))
+	})
+	rows := make([]Row, 0, min(len(waiting), f.Limit))
+	for _, w := range waiting[:min(len(waiting), f.Limit)] {
+		row, err := q.row(ctx, w.Ref)
+		if errors.Is(err, store.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if row.Owner.Kind != w.Owner.Kind || row.Owner.Queue != w.Owner.Queue {
+			continue // it moved on since the view was read
+		}
+		row.Position = w.Position
+		rows = append(rows, row)
+	}
+	return rows, nil
+}
+
+// listMine lists what the agent holds, the one that has waited longest for an answer first.
+func (q *Queue) listMine(ctx context.Context, a Agent, f Filter) ([]Row, error) {
+	refs, err := q.Store.List(ctx, a.Tenant, store.Path{Kind: store.ByAgent, Value: a.ID}, "", f.Limit)
+	if err != nil {
+		return nil, fmt.Errorf("listing an agent's conversations: %w", err)
+	}
+	rows := make([]Row, 0, len(refs))
+	for _, r := range refs {
+		row, err := q.row(ctx, r)
+		if errors.Is(err, store.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if row.Owner.Agent == a.ID {
+			rows = append(rows, row)
+		}
+	}
+	return rows, nil
+}
+
+func (q *Queue) row(ctx context.Context, r store.Ref) (Row, error) {
+	snap, err := q.Store.Load(ctx, r)
+	if err != nil {
+		return Row{}, err
+	}
+	row := rowOf(snap.State)
+	row.Last, err = q.preview(ctx, snap)
+	return row, err
+}
+
+func rowOf(s *conversation.State) Row {
+	row := Row{
+		Conversation: s.ID, Channel: s.From.Channel, Language: s.Memory.Language, Owner: s.Owner, Seq: s.Seq,
+		Tags: s.Tags, MustReachHuman: s.MustReachHuman, Returns: s.Returns, SnoozedUntil: instant(s.Snoozed),
+	}
+	if s.Profile != nil {
+		row.Customer = s.Profile.Name
+	}
+	if h := s.Handoff; h != nil {
+		row.Priority, row.Rule, row.Reason, row.Skills, row.Since = h.Priority, h.Rule, h.Reason, h.Skills, instant(h.At)
+	}
+	return row
+}
+
+// previewDepth is how far from the end of a log the last words are looked for.
+const previewDepth = 24
+
+func (q *Queue) preview(ctx context.Context, snap *store.Snapshot) (*Preview, error) {
+	events, err := q.Store.Log(ctx, snap.Ref, snap.State.Seq-min(snap.State.Seq, previewDepth), previewDepth)
+	if err != nil {
+		return nil, fmt.Errorf("reading the last words: %w", err)
+	}
+	for i := len(events) - 1; i >= 0; i-- {
+		p := Preview{At: time.UnixMilli(events[i].At).UTC()}
+		switch d := events[i].Data.(type) {
+		case *conversation.Received:
+			p.By, p.Text = message.ByCustomer, d.In.Text
+		case *conversation.Sent:
+			p.By, p.Text = d.By, d.Part.Text
+		default:
+			continue
+		}
+		if p.By == message.BySystem {
+			continue // the list is about what people and the bot said
+		}
+		p.Text = shorten(p.Text, previewRunes)
+		return &p, nil
+	}
+	return nil, nil
+}
+
+// shorten cuts a text to n runes, the last one an ellipsis if something was cut.
+func shorten(s string, n int) string {
+	if utf8.RuneCountInString(s) <= n {
+		return s
+	}
+	return string([]rune(s)[:n-1]) + "…"
+}

@@ -1,0 +1,330 @@
+package embedded
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sort"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"turnout/adapters/message"
+	"turnout/gateway/conversation"
+	"turnout/gateway/id"
+	"turnout/gateway/store"
+	"turnout/gateway/store/seal"
+)
+
+// Find implements store.Inbox.
+func (s *Store) Find(ctx context.Context, t store.Tenant, a message.Address, ids []string) (store.Found, error) {
+	p, err := s.lockReadPartition(ctx, id.PartitionOf(t.Name(), a.Channel, a.Address))
+	if err != nil {
+		return store.Found{}, err
+	}
+	defer s.unlockRead(p)
+	keys, err := s.tenant(t)
+	if keys == nil || err != nil {
+		return store.Found{}, err
+	}
+	var found store.Found
+	conv, err := s.get(identityKey(keys, a))
+	if err != nil {
+		return store.Found{}, err
+	}
+	if conv != nil {
+		r := store.Ref{Tenant: t, ID: string(conv)}
+		rec, err := s.record(r)
+		if err != nil {
+			return store.Found{}, err
+		}
+		if rec != nil {
+			found.Snapshot = s.snapshot(p, rec)
+		}
+	}
+	if len(ids) == 0 {
+		return found, nil
+	}
+	hashes := make([][seal.HashSize]byte, len(ids))
+	for i, v := range ids {
+		hashes[i] = dedupeHash(keys, a, v)
+	}
+	known, err := s.known(hashes)
+	if err != nil {
+		return store.Found{}, err
+	}
+	for i, k := range known {
+		if k.Conversation == "" {
+			continue
+		}
+		if found.Known == nil {
+			found.Known = map[string]store.Known{}
+		}
+		found.Known[ids[i]] = k
+	}
+	return found, nil
+}
+
+// snapshot shows a record to the outside. The caller holds the partition's lock.
+func (s *Store) snapshot(p *partition, rec *record) *store.Snapshot {
+	return &store.Snapshot{Ref: rec.ref, Version: rec.version(), State: rec.state, Lease: p.leases[rec.ref]}
+}
+
+func identityKey(t *tenant, a message.Address) []byte {
+	h := t.Hash("identity", a.Channel, a.Address, a.Thread)
+	return append(tenantKey(t.Name(), 'i'), h[:]...)
+}
+
+// dedupeHash leaves the thread out: a redelivered message is the same wherever its conversation has gone since.
+func dedupeHash(t *tenant, a message.Address, id string) [seal.HashSize]byte {
+	return t.Hash("dedupe", a.Channel, a.Address, id)
+}
+
+// known looks up message ids in all live generations, by one iterator: it asks the bloom filters of the last level too,
+// which a Get does not, and nearly every question is a miss.
+func (s *Store) known(hashes [][seal.HashSize]byte) ([]store.Known, error) {
+	out := make([]store.Known, len(hashes))
+	it, err := s.db.NewIter(&pebble.IterOptions{
+		LowerBound: []byte{spaceDedupe}, UpperBound: []byte{spaceDedupe + 1}, UseL6Filters: true,
+	})
+	if err != nil {
+		return nil, s.readError(err)
+	}
+	gen := s.generation()
+	for i, h := range hashes {
+		for back := range uint32(s.o.Dedupe.Generations) {
+			if back > gen {
+				break
+			}
+			if !it.SeekPrefixGE(dedupeKey(gen-back, h)) {
+				continue
+			}
+			v, err := it.ValueAndErr()
+			if err != nil {
+				return nil, errors.Join(s.readError(err), it.Close())
+			}
+			if len(v) <= 8 {
+				return nil, errors.Join(errors.New("a dedupe row is damaged"), it.Close())
+			}
+			out[i] = store.Known{Seq: binary.BigEndian.Uint64(v), Conversation: string(v[8:])}
+			break
+		}
+	}
+	if err := it.Close(); err != nil {
+		return nil, s.readError(err)
+	}
+	return out, nil
+}
+
+// Load implements store.Conversations.
+func (s *Store) Load(ctx context.Context, r store.Ref) (*store.Snapshot, error) {
+	p, err := s.lockRead(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	defer s.unlockRead(p)
+	rec, err := s.existing(r)
+	if err != nil {
+		return nil, err
+	}
+	return s.snapshot(p, rec), nil
+}
+
+// existing is record with store.ErrNotFound in place of nil.
+func (s *Store) existing(r store.Ref) (*record, error) {
+	rec, err := s.record(r)
+	if err == nil && rec == nil {
+		err = store.ErrNotFound
+	}
+	return rec, err
+}
+
+// Log implements store.Conversations.
+func (s *Store) Log(ctx context.Context, r store.Ref, after uint64, limit int) ([]conversation.Event, error) {
+	p, err := s.lockRead(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	defer s.unlockRead(p)
+	rec, err := s.existing(r)
+	if err != nil || limit <= 0 || after >= rec.state.Seq {
+		return nil, err
+	}
+	var events []conversation.Event
+	err = s.eachEvent(rec, after+1, func(key, row []byte) (bool, error) {
+		e, err := decodeEvent(rec.key, key, row)
+		if err != nil {
+			return false, err
+		}
+		events = append(events, e)
+		return len(events) < limit, nil
+	})
+	return events, err
+}
+
+func (s *Store) eachEvent(rec *record, from uint64, f func(key, row []byte) (bool, error)) error {
+	prefix := conversationKey(rec.ref)
+	return s.each(rowKey(prefix, kindLog, from), kindKey(prefix, kindLog+1), f)
+}
+
+// Visible implements store.Conversations.
+func (s *Store) Visible(ctx context.Context, r store.Ref, after uint64, limit int) ([]conversation.Event, error) {
+	p, err := s.lockRead(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	defer s.unlockRead(p)
+	rec, err := s.existing(r)
+	if err != nil || limit <= 0 || after >= rec.state.VSeq {
+		return nil, err
+	}
+	from, err := s.visibleFrom(rec, after)
+	if err != nil {
+		return nil, err
+	}
+	var events []conversation.Event
+	seen := after
+	err = s.eachEvent(rec, from, func(key, row []byte) (bool, error) {
+		upTo, err := visibleUpTo(row)
+		if err != nil || upTo == seen {
+			return true, err // the event itself has no place in what is visible
+		}
+		e, err := decodeEvent(rec.key, key, row)
+		if err != nil {
+			return false, err
+		}
+		seen = upTo
+		events = append(events, e)
+		return len(events) < limit, nil
+	})
+	return events, err
+}
+
+// visibleFrom returns the sequence of the event that follows the visible sequence after, which is below the state's.
+func (s *Store) visibleFrom(rec *record, after uint64) (uint64, error) {
+	prefix := conversationKey(rec.ref)
+	// Not every event is visible, so the event cannot stand before after+1, nor further from the end than visible ones
+	// are missing.
+	low := after + 1
+	high := rec.state.Seq - (rec.state.VSeq - after) + 1
+	var failed error
+	n := sort.Search(int(high-low), func(i int) bool {
+		if failed != nil {
+			return true
+		}
+		row, err := s.get(rowKey(prefix, kindLog, low+uint64(i)))
+		if err != nil {
+			failed = err
+			return true
+		}
+		upTo, err := visibleUpTo(row)
+		failed = err
+		return upTo > after
+	})
+	return low + uint64(n), failed
+}
+
+// Attachment implements store.Conversations.
+func (s *Store) Attachment(ctx context.Context, r store.Ref, attachment string) (store.Attachment, error) {
+	p, err := s.lockRead(ctx, r)
+	if err != nil {
+		return store.Attachment{}, err
+	}
+	defer s.unlockRead(p)
+	rec, err := s.existing(r)
+	if err != nil {
+		return store.Attachment{}, err
+	}
+	var a store.Attachment
+	key := append(kindKey(conversationKey(r), kindAttachment), attachment...)
+	row, err := s.get(key)
+	if err != nil {
+		return a, err
+	}
+	if row == nil {
+		return a, store.ErrNotFound
+	}
+	err = openSealed(rec.key, key, row, &a)
+	return a, err
+}
+
+// List implements store.Conversations.
+func (s *Store) List(ctx context.Context, t store.Tenant, by store.Path, before string, limit int) ([]store.Ref, error) {
+	if err := s.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer s.life.RUnlock()
+	keys, err := s.tenant(t)
+	if keys == nil || err != nil {
+		return nil, err
+	}
+	prefix := pathPrefix(keys, path{by.Kind, by.Value})
+	to := after(prefix)
+	if before != "" {
+		if _, err := id.Partition(id.Conversation, before); err != nil {
+			return nil, store.ErrNotFound
+		}
+		to = pathKey(keys, path{by.Kind, by.Value}, before)
+	}
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: to})
+	if err != nil {
+		return nil, s.readError(err)
+	}
+	var refs []store.Ref
+	for ok := it.Last(); ok && len(refs) < limit; ok = it.Prev() {
+		refs = append(refs, store.Ref{Tenant: t, ID: string(bytes.Clone(it.Key())[len(prefix)+8:])})
+	}
+	if err := it.Close(); err != nil {
+		return nil, s.readError(err)
+	}
+	return s.confirmed(refs)
+}
+
+// confirmed waits until the commits that may have shown refs are durable: the rows of a path are read without their
+// partitions' locks.
+func (s *Store) confirmed(refs []store.Ref) ([]store.Ref, error) {
+	for _, r := range refs {
+		if n, err := id.Partition(id.Conversation, r.ID); err == nil {
+			s.parts[n].pass()
+		}
+	}
+	if err := s.trouble.now(); err != nil {
+		return nil, err
+	}
+	return refs, nil
+}
+
+// pass returns when the commit that holds the partition, if there is one, is over.
+func (p *partition) pass() {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+}
+
+// putSealed writes v as sealed JSON.
+func putSealed(b *pebble.Batch, c *seal.Content, key []byte, v any) error {
+	plain, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("encoding row: %w", err)
+	}
+	sealed, err := c.Seal(nil, key, plain)
+	if err != nil {
+		return err
+	}
+	if err := b.Set(key, sealed, nil); err != nil {
+		return fmt.Errorf("building row: %w", err)
+	}
+	return nil
+}
+
+func openSealed(c *seal.Content, key, row []byte, v any) error {
+	plain, err := c.Open(nil, key, row)
+	if err != nil {
+		return fmt.Errorf("reading row: %w", err)
+	}
+	if err := json.Unmarshal(plain, v); err != nil {
+		return fmt.Errorf("decoding row: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,217 @@
+package embedded
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"turnout/gateway/id"
+	"turnout/gateway/store"
+	"turnout/gateway/store/seal"
+)
+
+// layout is the version of the keys and rows of this package.
+const layout = 1
+
+// meta is what a store knows of itself. What is counted on (partitions, generations) must not change.
+type meta struct {
+	Layout     int    `json:"layout"`
+	Partitions int    `json:"partitions"`
+	Dedupe     Dedupe `json:"dedupe"`
+	Root       []byte `json:"root"`
+}
+
+var (
+	metaKey       = []byte{spaceGlobal, 'm'}
+	generationKey = []byte{spaceGlobal, 'g'}
+)
+
+// identify compares the store with the options, or makes it what they say when it is new.
+func (s *Store) identify() error {
+	row, err := s.get(metaKey)
+	if err != nil {
+		return err
+	}
+	if row == nil {
+		if used, err := s.anyRow(); err != nil || used {
+			return errors.Join(err, errors.New("the folder holds rows but not the store's own"))
+		}
+		m := meta{Layout: layout, Partitions: id.Partitions, Dedupe: s.o.Dedupe, Root: s.root.CheckValue()}
+		if row, err = json.Marshal(m); err != nil {
+			return fmt.Errorf("encoding the store's own row: %w", err)
+		}
+		b := s.db.NewBatch()
+		defer b.Close()
+		if err := b.Set(metaKey, row, nil); err != nil {
+			return err
+		}
+		if err := b.Commit(pebble.Sync); err != nil {
+			return fmt.Errorf("writing the store's own row: %w", err)
+		}
+	}
+	var m meta
+	if err := json.Unmarshal(row, &m); err != nil {
+		return fmt.Errorf("decoding the store's own row: %w", err)
+	}
+	switch {
+	case m.Layout != layout:
+		return fmt.Errorf("layout %d of the store is not %d, which this build reads", m.Layout, layout)
+	case m.Partitions != id.Partitions:
+		return fmt.Errorf("the store has %d partitions, this build %d", m.Partitions, id.Partitions)
+	case m.Dedupe != s.o.Dedupe:
+		return fmt.Errorf("the store keeps %d dedupe generations of %v, the options say %d of %v",
+			m.Dedupe.Generations, m.Dedupe.Length, s.o.Dedupe.Generations, s.o.Dedupe.Length)
+	}
+	if err := s.root.Verify(m.Root); err != nil {
+		return err
+	}
+	gen, err := s.get(generationKey)
+	if err != nil {
+		return err
+	}
+	if len(gen) == 4 {
+		s.gens.newest.Store(binary.BigEndian.Uint32(gen))
+	}
+	return nil
+}
+
+func (s *Store) anyRow() (bool, error) {
+	var any bool
+	err := s.each([]byte{0}, []byte{0xff}, func(_, _ []byte) (bool, error) {
+		any = true
+		return false, nil
+	})
+	return any, err
+}
+
+// tenants keeps the unwrapped keys of tenants.
+type tenants struct {
+	mu     sync.Mutex
+	byName map[string]*tenant
+}
+
+func (t *tenants) clear() {
+	t.mu.Lock()
+	clear(t.byName)
+	t.mu.Unlock()
+}
+
+// tenant is the keys of a tenant and the lock of its chain and its versions.
+type tenant struct {
+	*seal.Tenant
+	chain sync.RWMutex
+}
+
+// tenant returns the keys of t, nil when it has no rows yet.
+func (s *Store) tenant(t store.Tenant) (*tenant, error) {
+	s.tenants.mu.Lock()
+	defer s.tenants.mu.Unlock()
+	if k := s.tenants.byName[t.Name()]; k != nil {
+		return k, nil
+	}
+	key := append([]byte{spaceKey, 't'}, t.Name()...)
+	wrapped, err := s.get(key)
+	if err != nil || wrapped == nil {
+		return nil, err
+	}
+	keys, err := s.root.OpenTenant(t.Name(), wrapped)
+	if err != nil {
+		return nil, err
+	}
+	k := &tenant{Tenant: keys}
+	s.tenants.byName[t.Name()] = k
+	return k, nil
+}
+
+// makeTenant is tenant, and makes the keys durably when there are none.
+func (s *Store) makeTenant(t store.Tenant) (*tenant, error) {
+	if t == (store.Tenant{}) {
+		return nil, store.ErrNotFound
+	}
+	k, err := s.tenant(t)
+	if k != nil || err != nil {
+		return k, err
+	}
+	s.tenants.mu.Lock()
+	defer s.tenants.mu.Unlock()
+	if k := s.tenants.byName[t.Name()]; k != nil {
+		return k, nil
+	}
+	keys, wrapped, err := s.root.NewTenant(t.Name())
+	if err != nil {
+		return nil, err
+	}
+	b := s.db.NewBatch()
+	defer b.Close()
+	if err := b.Set(append([]byte{spaceKey, 't'}, t.Name()...), wrapped, nil); err != nil {
+		return nil, err
+	}
+	if err := s.apply(b); err != nil {
+		return nil, err
+	}
+	k = &tenant{Tenant: keys}
+	s.tenants.byName[t.Name()] = k
+	return k, nil
+}
+
+// content returns the data key of a conversation, nil when it has none.
+func (s *Store) content(r store.Ref, t *tenant) (*seal.Content, error) {
+	wrapped, err := s.get(dataKeyKey(r))
+	if err != nil || wrapped == nil {
+		return nil, err
+	}
+	return t.OpenContent(r.ID, wrapped)
+}
+
+// generations says in which generation message ids are kept now. It never goes back, whatever the clock does.
+type generations struct {
+	newest atomic.Uint32
+	mu     sync.Mutex
+}
+
+// generation returns the current one.
+func (s *Store) generation() uint32 {
+	now := uint32(s.now() / s.o.Dedupe.Length.Milliseconds())
+	return max(now, s.gens.newest.Load())
+}
+
+// rotate begins a new generation when it is time, and drops the oldest whole.
+func (s *Store) rotate() error {
+	gen := s.generation()
+	if gen == s.gens.newest.Load() {
+		return nil
+	}
+	s.gens.mu.Lock()
+	defer s.gens.mu.Unlock()
+	if gen <= s.gens.newest.Load() {
+		return nil
+	}
+	b := s.db.NewBatch()
+	defer b.Close()
+	if err := b.Set(generationKey, binary.BigEndian.AppendUint32(nil, gen), nil); err != nil {
+		return err
+	}
+	if kept := uint32(s.o.Dedupe.Generations); gen >= kept {
+		from := dedupeKey(0, [seal.HashSize]byte{})
+		to := dedupeKey(gen-kept+1, [seal.HashSize]byte{})
+		if err := b.DeleteRange(from, to, nil); err != nil {
+			return err
+		}
+	}
+	if err := s.apply(b); err != nil {
+		return err
+	}
+	s.gens.newest.Store(gen)
+	return nil
+}
+
+func dedupeKey(gen uint32, hash [seal.HashSize]byte) []byte {
+	k := append(make([]byte, 0, keySize), spaceDedupe)
+	k = binary.BigEndian.AppendUint32(k, gen)
+	return append(k, hash[:]...)
+}

@@ -1,0 +1,350 @@
+package embedded
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"turnout/gateway/audit"
+	"turnout/gateway/conversation"
+	"turnout/gateway/id"
+	"turnout/gateway/store"
+)
+
+// Health implements store.Upkeep.
+func (s *Store) Health(context.Context) store.Health {
+	h := store.Health{OK: true, Level: "embedded, fsync", Fsync: time.Duration(s.fsync.Load())}
+	if s.o.UnsafeNoSync {
+		h.Level = "embedded, no fsync"
+	}
+	h.Free = s.gate.look()
+	if s.gate.reserve >= 0 && h.Free < 0 {
+		h.OK, h.Reason = false, "the disk is full up to the reserve"
+	}
+	if err := s.trouble.now(); err != nil {
+		h.OK, h.Reason = false, cause(err)
+	}
+	return h
+}
+
+// Check implements store.Upkeep. It looks at one conversation at a time, under its lock, while the store works on.
+func (s *Store) Check(ctx context.Context) (store.Report, error) {
+	var rep store.Report
+	refs, err := s.allConversations(ctx)
+	if err != nil {
+		return rep, err
+	}
+	for _, r := range refs {
+		if err := s.checkOne(ctx, r, &rep); err != nil {
+			return rep, err
+		}
+	}
+	if err := s.checkIndexes(ctx, &rep); err != nil {
+		return rep, err
+	}
+	return rep, s.checkTenants(ctx, &rep)
+}
+
+func (s *Store) allConversations(ctx context.Context) ([]store.Ref, error) {
+	if err := s.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer s.life.RUnlock()
+	var refs []store.Ref
+	err := s.each([]byte{spaceTenant}, []byte{spaceTenant + 1}, func(k, _ []byte) (bool, error) {
+		if r, ok := parseStateKey(k); ok {
+			refs = append(refs, r)
+		}
+		return true, ctx.Err()
+	})
+	return refs, err
+}
+
+// checkOne compares everything of one conversation with its log.
+func (s *Store) checkOne(ctx context.Context, r store.Ref, rep *store.Report) error {
+	p, err := s.lockRead(ctx, r)
+	if err != nil {
+		return err
+	}
+	defer s.unlockRead(p)
+	fault := func(format string, args ...any) {
+		rep.Faults = append(rep.Faults, fmt.Sprintf("conversation %s: ", r.ID)+fmt.Sprintf(format, args...))
+	}
+	rep.Conversations++
+	t, err := s.tenant(r.Tenant)
+	if err != nil {
+		return err
+	}
+	key := kindKey(conversationKey(r), kindState)
+	row, err := s.get(key)
+	if row == nil || err != nil {
+		return err
+	}
+	content, err := s.content(r, t)
+	if err != nil || content == nil {
+		fault("its data key does not open")
+		return nil
+	}
+	rec, err := decodeRecord(r, key, row, content) // not the cache's: the disk is what is checked
+	if err != nil {
+		fault("state row: %v", err)
+		return nil
+	}
+	var folded conversation.State
+	var events []audit.Event
+	if err := s.eachEvent(rec, 1, func(key, row []byte) (bool, error) {
+		b, err := openEvent(content, key, row)
+		if err != nil {
+			return false, err
+		}
+		e, err := conversation.Decode(b)
+		if err != nil {
+			return false, err
+		}
+		if err := folded.Fold(e); err != nil {
+			return false, err
+		}
+		if upTo, err := visibleUpTo(row); err != nil || upTo != folded.VSeq {
+			return false, fmt.Errorf("event %d carries visible sequence %d, not %d", e.Seq, upTo, folded.VSeq)
+		}
+		events = append(events, audit.Event{Event: &e, Encoded: b})
+		return true, nil
+	}); err != nil {
+		if errors.Is(err, store.ErrUnavailable) {
+			return err
+		}
+		fault("log: %v", err)
+		return nil
+	}
+	rep.Events += len(events)
+	if a, b := asJSON(&folded), asJSON(rec.state); !bytes.Equal(a, b) {
+		fault("the fold of the log is not the state")
+	}
+	if err := s.checkChain(rec, events, fault); err != nil {
+		return err
+	}
+	return s.checkRows(rec, t, fault)
+}
+
+func asJSON(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return []byte(err.Error())
+	}
+	return b
+}
+
+// checkChain looks that the chain verifies and that it has exactly the entries that the log demands.
+func (s *Store) checkChain(rec *record, events []audit.Event, fault func(string, ...any)) error {
+	prefix := conversationKey(rec.ref)
+	entries, err := s.entries(kindKey(prefix, kindAudit), kindKey(prefix, kindAudit+1), 1<<31)
+	if err != nil {
+		return err
+	}
+	head, err := audit.Verify(rec.ref.ID, audit.Head{}, entries)
+	if err != nil {
+		fault("audit: %v", err)
+		return nil
+	}
+	if head != rec.head {
+		fault("the audit chain ends at %d, the state says %d", head.N, rec.head.N)
+	}
+	links, err := audit.Next(rec.ref.ID, audit.Head{}, events, rec.key.MAC)
+	if err != nil {
+		return err
+	}
+	if len(links) != len(entries) {
+		fault("%d audit entries for %d decisions", len(entries), len(links))
+		return nil
+	}
+	for i := range links {
+		if !bytes.Equal(links[i].Bytes, entries[i]) {
+			fault("audit entry %d is not that of its event", i+1)
+			return nil
+		}
+	}
+	return nil
+}
+
+// checkRows looks that everything that a state demands stands in the indexes, and that all sealed rows open.
+func (s *Store) checkRows(rec *record, t *tenant, fault func(string, ...any)) error {
+	want := map[string]string{}
+	for _, o := range obligations(nil, rec.state) {
+		want[string(indexKey(o.kind, o.ms, rec.ref, o.name))] = "obligation " + string(rune(o.kind))
+	}
+	for _, p := range paths(nil, rec.state) {
+		want[string(pathKey(t, p, rec.ref.ID))] = "access path " + string(rune(p.kind))
+	}
+	if head, ok, err := s.head(rec); err != nil {
+		fault("outbox: %v", err)
+	} else if ok {
+		want[string(indexKey(dueOutbox, head.Row.Due, rec.ref, ""))] = "outbox"
+	}
+	for key, what := range want {
+		if _, closer, err := s.db.Get([]byte(key)); err != nil {
+			fault("it is missing from the index: %s", what)
+		} else if err := closer.Close(); err != nil {
+			return s.readError(err)
+		}
+	}
+	prefix := kindKey(conversationKey(rec.ref), kindAttachment)
+	return s.each(prefix, after(prefix), func(k, v []byte) (bool, error) {
+		var a store.Attachment
+		if err := openSealed(rec.key, k, v, &a); err != nil {
+			fault("attachment: %v", err)
+		}
+		return true, nil
+	})
+}
+
+// checkIndexes looks that nothing stands in the indexes that no state demands.
+func (s *Store) checkIndexes(ctx context.Context, rep *store.Report) error {
+	type found struct {
+		key []byte
+		ref store.Ref
+	}
+	var rows []found
+	if err := s.enter(ctx); err != nil {
+		return err
+	}
+	err := s.each([]byte{spaceIndex}, []byte{spaceIndex + 1}, func(k, _ []byte) (bool, error) {
+		_, _, r, _, ok := parseIndexKey(k)
+		if !ok {
+			rep.Faults = append(rep.Faults, "the index of obligations holds a row that is none")
+			return true, nil
+		}
+		rows = append(rows, found{bytes.Clone(k), r})
+		return true, nil
+	})
+	if err == nil {
+		err = s.each([]byte{spaceTenant}, []byte{spaceTenant + 1}, func(k, _ []byte) (bool, error) {
+			name, rest, ok := bytes.Cut(k[1:], []byte{0})
+			t, bad := store.NewTenant(string(name))
+			if ok && bad == nil && rest[0] == 'p' && len(rest) > idLen {
+				rows = append(rows, found{bytes.Clone(k), store.Ref{Tenant: t, ID: string(rest[len(rest)-idLen:])}})
+			}
+			return true, ctx.Err()
+		})
+	}
+	s.life.RUnlock()
+	if err != nil {
+		return err
+	}
+	for _, f := range rows {
+		if err := s.checkDemanded(ctx, f.key, f.ref, rep); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkDemanded reports a row of an index that its conversation does not demand.
+func (s *Store) checkDemanded(ctx context.Context, key []byte, r store.Ref, rep *store.Report) error {
+	p, err := s.lockRead(ctx, r)
+	if err != nil {
+		return err
+	}
+	defer s.unlockRead(p)
+	if row, err := s.get(key); err != nil {
+		return err
+	} else if row == nil {
+		return nil // a commit took it away since
+	}
+	rec, err := s.record(r)
+	if err != nil {
+		return err
+	}
+	if rec != nil {
+		t, err := s.tenant(r.Tenant)
+		if err != nil {
+			return err
+		}
+		for _, o := range obligations(nil, rec.state) {
+			if bytes.Equal(key, indexKey(o.kind, o.ms, r, o.name)) {
+				return nil
+			}
+		}
+		for _, p := range paths(nil, rec.state) {
+			if bytes.Equal(key, pathKey(t, p, r.ID)) {
+				return nil
+			}
+		}
+		head, ok, err := s.head(rec)
+		if err != nil {
+			return err
+		}
+		if ok && bytes.Equal(key, indexKey(dueOutbox, head.Row.Due, r, "")) {
+			return nil
+		}
+	}
+	rep.Faults = append(rep.Faults, fmt.Sprintf("conversation %s: a row of an index that it does not demand", r.ID))
+	return nil
+}
+
+// checkTenants verifies the tenants' own chains and that every identity leads to a conversation.
+func (s *Store) checkTenants(ctx context.Context, rep *store.Report) error {
+	if err := s.enter(ctx); err != nil {
+		return err
+	}
+	defer s.life.RUnlock()
+	var names []string
+	if err := s.each([]byte{spaceKey, 't'}, []byte{spaceKey, 't' + 1}, func(k, _ []byte) (bool, error) {
+		names = append(names, string(k[2:]))
+		return true, nil
+	}); err != nil {
+		return err
+	}
+	for _, name := range names {
+		t, err := store.NewTenant(name)
+		if err != nil {
+			rep.Faults = append(rep.Faults, "a tenant's name is none")
+			continue
+		}
+		if err := s.checkTenant(t, rep); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Store) checkTenant(t store.Tenant, rep *store.Report) error {
+	keys, err := s.tenant(t)
+	if err != nil {
+		rep.Faults = append(rep.Faults, fmt.Sprintf("tenant %s: %v", t.Name(), err))
+		return nil
+	}
+	keys.chain.RLock()
+	defer keys.chain.RUnlock()
+	prefix := tenantKey(t.Name(), 'u')
+	entries, err := s.entries(prefix, after(prefix), 1<<31)
+	if err != nil {
+		return err
+	}
+	row, err := s.get(tenantKey(t.Name(), 'h'))
+	if err != nil {
+		return err
+	}
+	head, err := audit.Verify(t.Name(), audit.Head{}, entries)
+	switch {
+	case err != nil:
+		rep.Faults = append(rep.Faults, fmt.Sprintf("tenant %s: audit: %v", t.Name(), err))
+	case row == nil && head.N == 0:
+	case !bytes.Equal(row, encodeHead(head)):
+		rep.Faults = append(rep.Faults, fmt.Sprintf("tenant %s: its audit chain does not end at entry %d", t.Name(), head.N))
+	}
+	prefix = tenantKey(t.Name(), 'i')
+	return s.each(prefix, after(prefix), func(k, v []byte) (bool, error) {
+		r := store.Ref{Tenant: t, ID: string(v)}
+		if _, err := id.Partition(id.Conversation, r.ID); err == nil {
+			if state, err := s.get(kindKey(conversationKey(r), kindState)); err != nil || state != nil {
+				return true, err
+			}
+		}
+		rep.Faults = append(rep.Faults, fmt.Sprintf("tenant %s: identity %s leads nowhere", t.Name(), hex.EncodeToString(k[len(prefix):])))
+		return true, nil
+	})
+}

@@ -1,0 +1,407 @@
+// Package store is the contract of the durable store: roles of a few methods, two implementations, one suite (storetest).
+//
+// Everything that one step of a conversation touches lies in one partition, so a Step is one atomic operation. A step is
+// decided outside, in Go, on a Snapshot; Commit applies it whole if the snapshot still holds, or not at all. From the old
+// and the new state of a step the store itself derives what must never disagree with them: the audit entries, the
+// obligations (work, timers, open handoffs) and the views (queue, agent, contact, tag). Nobody can commit a decision
+// without its audit entry, or an owner without its place in a queue.
+//
+// Values at rest are sealed under a data key per conversation; what is looked up is looked up by a keyed hash. Keys of
+// rows hold ids and hashes, never an address or text.
+//
+// Durable before visible: nil from Commit means durable at the level that Health names, and only then may an effect start.
+// Reads show durable events only.
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"time"
+
+	"turnout/adapters/message"
+	"turnout/gateway/audit"
+	"turnout/gateway/conversation"
+)
+
+// Tenant is a handle to one tenant's rows. It cannot be made from a request's string without a look at its form.
+type Tenant struct{ name string }
+
+var tenantForm = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,39}$`)
+
+// NewTenant returns the handle of the named tenant: 1 to 40 lower-case letters, digits and hyphens.
+func NewTenant(name string) (Tenant, error) {
+	if !tenantForm.MatchString(name) {
+		return Tenant{}, fmt.Errorf("tenant name %q: want 1 to 40 of a-z, 0-9 and hyphen", name)
+	}
+	return Tenant{name}, nil
+}
+
+// Name returns the tenant's name.
+func (t Tenant) Name() string { return t.name }
+
+// Ref names a conversation. A reference under the wrong tenant finds nothing.
+type Ref struct {
+	Tenant Tenant
+	ID     string
+}
+
+// Token is compared, never ordered: 128 random bits, so that a value can never come back.
+type Token string
+
+// Errors of the roles.
+var (
+	// ErrStale: a comparison failed; nothing was written. Load again and decide again.
+	ErrStale = errors.New("stale: the row has changed")
+	// ErrUnknown: the step may or may not be durable. Repeat it with the same Op.
+	ErrUnknown = errors.New("unknown outcome")
+	// ErrFull: the reserve of free space is reached. Nothing was written.
+	ErrFull = errors.New("the store is full")
+	// ErrNotFound: there is no such row for this tenant.
+	ErrNotFound = errors.New("not found")
+	// ErrUnavailable: the store cannot be used now. Nothing was written.
+	ErrUnavailable = errors.New("the store is unavailable")
+	// ErrCapacity: the agent has no free place, or is not present.
+	ErrCapacity = errors.New("no free capacity")
+	// ErrGap: what was asked for is older than what is kept. Start over from the present.
+	ErrGap = errors.New("too old to resume")
+)
+
+// Store is all roles together. Code takes the roles it needs.
+type Store interface {
+	Inbox
+	Conversations
+	Work
+	Outbox
+	Queues
+	Audit
+	Versions
+	Hints
+	Upkeep
+}
+
+// Inbox finds the conversation of a sender.
+type Inbox interface {
+	// Find returns the conversation in which address now writes, and what became of those of the sender's message ids
+	// that are known. The rows it read are not compared at commit; Step.Dedupe and Step.Bind are.
+	Find(ctx context.Context, t Tenant, a message.Address, ids []string) (Found, error)
+}
+
+// Found is the answer of Find.
+type Found struct {
+	// Snapshot is nil when the address has no conversation yet.
+	Snapshot *Snapshot
+	// Known has an entry per id that was accepted before.
+	Known map[string]Known
+}
+
+// Known says where a message went.
+type Known struct {
+	Conversation string
+	Seq          uint64
+}
+
+// Snapshot is a conversation as it stood at a version. State must not be changed; it may be shared.
+type Snapshot struct {
+	Ref     Ref
+	Version Token
+	State   *conversation.State
+	Lease   Lease
+}
+
+// Lease lets one caller run the one bot call of a conversation. It belongs to the call: no change of owner clears it. The
+// zero Lease is none.
+type Lease struct {
+	Token Token
+	Until int64 // milliseconds since 1970
+}
+
+// Live reports whether the lease still binds at now (milliseconds).
+func (l Lease) Live(now int64) bool { return l.Token != "" && now < l.Until }
+
+// Step is everything that one commit does to one conversation.
+type Step struct {
+	Ref Ref
+	// Op identifies the step over retries; Base is the version it was decided upon, empty to create.
+	Op   Token
+	Base Token
+	// Holding, when set, is a lease token that must still be the conversation's own: the step ends a bot call. With
+	// Drop the lease is cleared by the step.
+	Holding Token
+	Drop    bool
+	// Take, when set, starts a bot call with this step. There must be no live lease after Drop.
+	Take Lease
+
+	Events []conversation.Event
+	State  *conversation.State // the fold after Events; the store keeps it
+
+	// Dedupe makes the sender's message id known, pointing at the event with Seq; a known id fails the step with a
+	// *DuplicateError. Bind makes the conversation the one in which the address writes.
+	Dedupe []Dedupe
+	Bind   *Bind
+	// Attach adds attachments to the conversation, Outbox rows to send over a push channel.
+	Attach []Attachment
+	Outbox []OutboxRow
+}
+
+// Dedupe is the row of one accepted message.
+type Dedupe struct {
+	From message.Address
+	ID   string
+	Seq  uint64
+}
+
+// Bind moves an address to a conversation: From was its conversation before ("" for none), and must still be.
+type Bind struct {
+	Address message.Address
+	From    string
+}
+
+// DuplicateError says that a message id of the step is known already. Nothing was written.
+type DuplicateError struct {
+	ID    string
+	Known Known
+}
+
+func (e *DuplicateError) Error() string { return "the message was accepted before" }
+
+// Attachment is the row of an attachment: what it is and the blob that holds its bytes.
+type Attachment struct {
+	message.Attachment
+	Blob string `json:"blob"`
+}
+
+// Done is what a commit returns.
+type Done struct {
+	Version Token
+	// Repeat is set when the step's Op was applied before.
+	Repeat bool
+	// InFlight names bot rows of the old epoch whose send was already under way at a change of owner; all its other rows
+	// were cancelled by the step.
+	InFlight []string
+}
+
+// Conversations loads and commits.
+type Conversations interface {
+	// Load returns the snapshot of a conversation, or ErrNotFound.
+	Load(ctx context.Context, r Ref) (*Snapshot, error)
+	// Commit applies all of s or nothing. Errors: ErrStale, *DuplicateError, ErrUnknown, ErrFull, ErrUnavailable. It is
+	// idempotent by s.Op over at least the last 16 commits of a conversation.
+	Commit(ctx context.Context, s Step) (Done, error)
+	// Log returns the events after seq, in order, at most limit.
+	Log(ctx context.Context, r Ref, after uint64, limit int) ([]conversation.Event, error)
+	// Visible returns the events with a visible sequence after vseq, in order, at most limit.
+	Visible(ctx context.Context, r Ref, after uint64, limit int) ([]conversation.Event, error)
+	// Attachment returns the row of an attachment of this conversation, or ErrNotFound.
+	Attachment(ctx context.Context, r Ref, id string) (Attachment, error)
+	// List returns conversations by an access path, newest first, at most limit, older than before (a conversation id of
+	// the page before, or empty).
+	List(ctx context.Context, t Tenant, by Path, before string, limit int) ([]Ref, error)
+}
+
+// Path is a declared access path: there is no scan for anything else.
+type Path struct {
+	Kind  PathKind
+	Value string
+}
+
+// PathKind is a kind of Path.
+type PathKind byte
+
+// The access paths: by the agent who holds it, by contact, by tag, by the address that opened it ("channel\x00address").
+const (
+	ByAgent   PathKind = 'a'
+	ByContact PathKind = 'c'
+	ByTag     PathKind = 't'
+	ByAddress PathKind = 'd'
+)
+
+// Work hands out what is due.
+type Work interface {
+	// Due returns conversations with work and timers whose instant has come, earliest first, at most limit; at least
+	// once, possibly for nothing. next is the instant of the next one after these (0: none).
+	Due(ctx context.Context, now int64, limit int) (jobs []Job, next int64, err error)
+	// Drop clears a lease whose call ended without a step. Repeatable; a token that is not the lease's does nothing.
+	Drop(ctx context.Context, r Ref, lease Token) error
+}
+
+// Job is a conversation to look at. Timer is its name when a timer is due, empty for a turn to take, retake or write off.
+type Job struct {
+	Ref   Ref
+	Timer conversation.Timer
+}
+
+// OutboxRow is one message on its way over a push channel.
+type OutboxRow struct {
+	ID    string // "r_…"
+	Epoch conversation.Epoch
+	Due   int64
+	Out   message.Outbound
+}
+
+// Outbox hands out rows to send. Rows of one conversation leave in order, one at a time.
+type Outbox interface {
+	// Pending returns conversations whose head row is due, earliest first.
+	Pending(ctx context.Context, now int64, limit int) ([]Ref, error)
+	// Lease marks the attempt durably and returns the head row. Rows of the bot whose epoch has passed are dropped with
+	// an event in the log, never returned. ErrNotFound when nothing is due, ErrStale when another holds the row.
+	Lease(ctx context.Context, r Ref, now, until int64) (LeasedRow, error)
+	// Settle ends the attempt: delivered, to be tried again at Due, or dead. The first result of an attempt wins.
+	Settle(ctx context.Context, row LeasedRow, res SendResult) error
+	// DeadLetters lists rows that did not leave, oldest first.
+	DeadLetters(ctx context.Context, t Tenant, limit int) ([]DeadLetter, error)
+	// Redrive puts a dead letter back, or discards it.
+	Redrive(ctx context.Context, t Tenant, id string, discard bool) error
+}
+
+// LeasedRow is a row whose attempt has begun.
+type LeasedRow struct {
+	Ref Ref
+	Row OutboxRow
+	// Attempt counts from 1; Uncertain is set when an earlier attempt began and has no result.
+	Attempt   int
+	Uncertain bool
+	Token     Token
+}
+
+// SendResult is how an attempt ended.
+type SendResult struct {
+	Delivered bool
+	Uncertain bool
+	Retry     int64 // when to try again; 0 with Delivered unset: dead
+	Code      string
+	Provider  string // the provider's id
+	Now       int64
+}
+
+// DeadLetter is a row that was given up.
+type DeadLetter struct {
+	Ref     Ref
+	Row     OutboxRow
+	Code    string
+	Attempt int
+	At      int64
+}
+
+// Queues is the view of conversations that wait for people or are with them. It is derived from the owner of each
+// conversation and can be built anew from it at any time.
+type Queues interface {
+	// Waiting returns the conversations of a queue in the order in which they should be taken, at most limit; the empty
+	// queue means all of the tenant's.
+	Waiting(ctx context.Context, t Tenant, queue string, limit int) ([]Waiting, error)
+	// Position returns the place of a waiting conversation, 1 for the next; 0 when it does not wait.
+	Position(ctx context.Context, r Ref) (int, error)
+	// Depth returns the number of conversations that wait in each queue of the tenant.
+	Depth(ctx context.Context, t Tenant) (map[string]int, error)
+	// SetPresence says until when (ms) an agent is present and how many conversations it may hold. A past instant is off.
+	SetPresence(ctx context.Context, t Tenant, p Presence) error
+	// Present lists agents by name.
+	Present(ctx context.Context, t Tenant) ([]Presence, error)
+	// Reserve takes one unit of an agent's capacity for a conversation before the claiming Commit, or fails with
+	// ErrCapacity. Cancel gives it back; the effect of a Commit that makes the agent its owner takes it over.
+	Reserve(ctx context.Context, t Tenant, agent, conversation string, op Token) error
+	Cancel(ctx context.Context, t Tenant, op Token) error
+	// Feed returns what changed in the tenant's queues after a position, and the position after it. ErrGap: resync by
+	// Waiting. The empty position is the present.
+	Feed(ctx context.Context, t Tenant, after string, limit int) (items []FeedItem, next string, err error)
+}
+
+// Waiting is a conversation in a queue view.
+type Waiting struct {
+	Ref      Ref
+	Owner    conversation.Owner
+	Handoff  conversation.Handoff
+	Since    int64 // since when a person is owed
+	Position int
+}
+
+// Presence is an agent's presence.
+type Presence struct {
+	Agent    string
+	Name     string
+	Queues   []string
+	Until    int64
+	Capacity int
+	Load     int // conversations held, filled by Present
+}
+
+// FeedItem says that a conversation changed in the view.
+type FeedItem struct {
+	Conversation string
+	Owner        conversation.Owner
+	Queue        string // the queue it is or was in
+	Seq          uint64
+}
+
+// Audit reads the chains and appends to the tenant's own.
+type Audit interface {
+	// Entries returns the canonical bytes of entries after n of a chain, in order. The chain is a conversation's id, or
+	// empty for the tenant's own.
+	Entries(ctx context.Context, t Tenant, chain string, after uint64, limit int) ([][]byte, error)
+	// Append adds an entry of administration: a login, a publish, a refused access of a known principal.
+	Append(ctx context.Context, t Tenant, e audit.Entry) error
+	// Moved lists chains that grew since the last checkpoint.
+	Moved(ctx context.Context, t Tenant, limit int) (map[string]audit.Head, error)
+}
+
+// VersionedDoc is an immutable version of a document, for example the rules of a tenant.
+type VersionedDoc struct {
+	N      int // 1, 2, 3 …
+	Digest string
+	Body   []byte
+	At     int64
+}
+
+// Versions keeps documents by version: a rule set stays loadable while a message refers to it.
+type Versions interface {
+	// Publish adds version prev+1 of a named document, or ErrStale when prev is not the newest.
+	Publish(ctx context.Context, t Tenant, doc string, prev int, v VersionedDoc) error
+	// Current returns the newest version, or ErrNotFound.
+	Current(ctx context.Context, t Tenant, doc string) (VersionedDoc, error)
+	// Version returns version n, or ErrNotFound.
+	Version(ctx context.Context, t Tenant, doc string, n int) (VersionedDoc, error)
+}
+
+// Hints are lossy wake-ups: a reader always reads again by sequence.
+type Hints interface {
+	// Subscribe calls f after each durable commit, from the committing goroutine: f must not block. Closing ends it.
+	Subscribe(f func(Hint)) io.Closer
+}
+
+// Hint says that a conversation has grown. Events may hold what was committed, or be nil.
+type Hint struct {
+	Ref    Ref
+	State  *conversation.State
+	Events []conversation.Event
+}
+
+// Health is the state of a store.
+type Health struct {
+	OK bool
+	// Level names the durability in force: "embedded, fsync".
+	Level string
+	// Reason says what is wrong when OK is false.
+	Reason string
+	// Free is the number of bytes left above the reserve; negative under it, and then writes are refused.
+	Free int64
+	// Fsync is a recent time of one synchronous write.
+	Fsync time.Duration
+}
+
+// Upkeep is what operators need.
+type Upkeep interface {
+	Health(ctx context.Context) Health
+	// Check reads everything: each log's fold equals its state row, each index agrees, each chain verifies.
+	Check(ctx context.Context) (Report, error)
+	// Close flushes and closes. It returns after running commits ended.
+	Close() error
+}
+
+// Report is the result of Check.
+type Report struct {
+	Conversations int
+	Events        int
+	Faults        []string
+}
