@@ -125,21 +125,25 @@ func New(ctx context.Context, o Options) (_ *Gateway, err error) {
 	if err != nil {
 		return nil, err
 	}
-	g.queue = queue.New(queue.Options{
-		Pipeline: g.pipeline, Store: g.store, IDs: ids, Now: o.Now, Faults: o.Faults,
-		Key: derive(root, "queue", "idempotency"), Blobs: blobs{g.store.Blobs()},
-	})
-	accounts, err := g.accounts(cfg, o.Secrets)
+	accounts, err := accounts(cfg, o.Secrets)
 	if err != nil {
 		return nil, err
 	}
-	g.server, err = api.New(api.Options{
-		Queue: g.queue, Audit: g.store, Accounts: accounts, Routes: routes, Health: g.store.Health,
-		SessionKey: derive(root, "api", "session"), Limits: limits(cfg.Limits), Now: o.Now, Rand: o.Rand,
-		Log: o.Log.With("component", "api"),
+	g.queue, err = queue.New(queue.Options{
+		Pipeline: g.pipeline, Store: g.store, Directory: accounts, IDs: ids, Now: o.Now, Faults: o.Faults,
+		Key: derive(root, "queue", "idempotency"), Blobs: g.store.Blobs(), Log: o.Log.With("component", "queue"),
 	})
 	if err != nil {
-		return nil, fmt.Errorf("building the server: %w", err)
+		return nil, err
+	}
+	g.cleanup.add("queue", func(context.Context) error { return g.queue.Close() })
+	g.server, err = api.New(ctx, api.Options{
+		Queue: g.queue, Audit: g.store, Accounts: accounts, Routes: routes, Health: g.store.Health,
+		SessionKey: derive(root, "api", "session"), PlainCookie: loopback(cfg.Listen), Limits: limits(cfg.Limits),
+		Now: o.Now, Rand: o.Rand, Log: o.Log.With("component", "api"),
+	})
+	if err != nil {
+		return nil, err
 	}
 	return g, nil
 }
@@ -161,7 +165,7 @@ func (g *Gateway) tenant(ctx context.Context, t *config.Tenant, now func() time.
 	}
 	book, err := pipeline.PublishRules(ctx, g.store, handle, sources, now().UnixMilli())
 	if err != nil {
-		return nil, fmt.Errorf("publishing the rules of %s: %w", t.Name, err)
+		return nil, fmt.Errorf("publishing the rules of tenant %s: %w", t.Name, err)
 	}
 	tenant := &pipeline.Tenant{
 		Handle: handle, Rules: book, Queue: t.DefaultQueue, Queues: map[string]bool{}, BareRequests: t.BareRequests,

@@ -64,7 +64,7 @@ func tokenPlace(t *token.Token) (line, column int) {
 	return t.Position.Line, t.Position.Column
 }
 
-// parseDocument returns the top node of the only document in data, or nil after a fault.
+// parse returns the top node of the only document in data, or nil after a fault.
 func (d *document) parse(data []byte) (body ast.Node) {
 	if len(data) > MaxFile {
 		d.failAt(1, 1, "file is larger than 1 MiB")

@@ -100,8 +100,8 @@ func summarize(name string, cells, base []Cell) PeerPart {
 	return p
 }
 
-// Write prints the report for people.
-func (r Report) Write(w io.Writer) error {
+// String returns the report for people.
+func (r Report) String() string {
 	var b strings.Builder
 	l, d := r.Load, r.Disk
 	fmt.Fprintf(&b, "unit          %s\n", l.Unit)
@@ -125,8 +125,7 @@ func (r Report) Write(w io.Writer) error {
 		b.WriteString("\n")
 		r.Log.write(&b)
 	}
-	_, err := io.WriteString(w, b.String())
-	return err
+	return b.String()
 }
 
 func (r Report) writeTable(w io.Writer) {

@@ -1,7 +1,6 @@
 package bench
 
 import (
-	"bytes"
 	"strings"
 	"testing"
 )
@@ -13,24 +12,17 @@ func TestReportText(t *testing.T) {
 	cell := func(cpu float64) []Cell { return []Cell{{TurnsPerSecond: 100, CPU: cpu}} }
 	r.Peers = []PeerPart{summarize(Gateway, cell(30), cell(10)), summarize(NetHTTP, cell(40), nil)}
 	r.Log = &Log{Conversations: 4, Messages: 9, Answers: 8, Lost: 1, Faults: []string{"the answer of x is lost"}}
-	text := func() string {
-		var b bytes.Buffer
-		if err := r.Write(&b); err != nil {
-			t.Fatal(err)
-		}
-		return b.String()
-	}
 	for _, want := range []string{
 		"LIES IN MEMORY", "LEFT OUT      nginx: it is not installed", "median 120 µs, p99 3400 µs", "30.0 (30.0..30.0)",
 		"3.00 (3.00..3.00)", "0.75 times the CPU of net/http's ReverseProxy: below it", "9 acknowledged messages and 8 answers, 1 lost",
 		"the answer of x is lost",
 	} {
-		if !strings.Contains(text(), want) {
-			t.Errorf("the report does not say %q:\n%s", want, text())
+		if !strings.Contains(r.String(), want) {
+			t.Errorf("the report does not say %q:\n%s", want, r.String())
 		}
 	}
 	r.Peers[0] = summarize(Gateway, cell(41), nil)
-	if !strings.Contains(text(), "ABOVE it") {
-		t.Errorf("the report does not say that the gateway is above:\n%s", text())
+	if !strings.Contains(r.String(), "ABOVE it") {
+		t.Errorf("the report does not say that the gateway is above:\n%s", r.String())
 	}
 }

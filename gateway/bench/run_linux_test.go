@@ -49,13 +49,10 @@ func TestRunPeers(t *testing.T) {
 		t.Errorf("left behind: %v, %v", left, err)
 	}
 
-	var text bytes.Buffer
-	if err := report.Write(&text); err != nil {
-		t.Fatal(err)
-	}
+	text := report.String()
 	for _, want := range []string{"4 connections", "10 conversations", "323 bytes", "2 commits a turn", "100 rules", "median", "fasthttp", "nethttp"} {
-		if !strings.Contains(text.String(), want) {
-			t.Errorf("the report does not say %q:\n%s", want, &text)
+		if !strings.Contains(text, want) {
+			t.Errorf("the report does not say %q:\n%s", want, text)
 		}
 	}
 	data, err := json.Marshal(report)

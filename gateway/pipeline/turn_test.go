@@ -173,7 +173,7 @@ rules:
   - id: no-prices
     why: Prices are said by people.
     on: answer
-    when: phrase("guaranteed price")
+    when: phrase(bot.text, "guaranteed price")
     then: {replace: {en: "I cannot promise prices."}, tags: [pricing]}
   - id: chest-pain
     why: A patient who mentions chest pain reaches the emergency desk at once.

@@ -481,6 +481,7 @@ func TestListShowsWhatAnAgentMayTake(t *testing.T) {
 	urgent := f.Queued(t, acme, "emergency", "third")
 	f.Do(t, urgent, conversation.Divert{Handoff: conversation.Handoff{Rule: "r", Queue: "emergency", Priority: conversation.PriorityUrgent}})
 	f.Queued(t, other, "support", "foreign")
+	f.present(t, ann)
 	mine := f.claimed(t, ann)
 
 	list := func(a queue.Agent, filter queue.Filter) string {

@@ -21,7 +21,8 @@ func (l *Lexical) language(text, hint string, entries []entry, m Memory) Memory 
 		m.Language = byScript
 		return m
 	}
-	if code, lead := l.lexicon.vote(entries); code != "" && (m.Language == "" || lead >= 3) {
+	// Languages of the lexicon share words with those that are not in it: a third of the phrases must be known.
+	if code, n, lead := l.lexicon.vote(entries); n*3 >= len(entries) && code != "" && (m.Language == "" || lead >= 3) {
 		m.Language = code
 		return m
 	}
@@ -47,7 +48,7 @@ func (l *Lexical) language(text, hint string, entries []entry, m Memory) Memory 
 func (l *lexicon) plausible(text string, entries []entry) uint32 {
 	code, _, _ := scriptLanguage(text)
 	if code == "" {
-		code, _ = l.vote(entries)
+		code, _, _ = l.vote(entries)
 	}
 	if i := slices.Index(l.languages, code); i >= 0 {
 		return 1 << i
@@ -56,8 +57,8 @@ func (l *lexicon) plausible(text string, entries []entry) uint32 {
 }
 
 // vote counts the entries that belong to each language and returns the one with the most, if it is ahead of all others,
-// and by how many.
-func (l *lexicon) vote(entries []entry) (code string, lead int) {
+// how many it has, and by how many it leads.
+func (l *lexicon) vote(entries []entry) (code string, count, lead int) {
 	var counts [32]int
 	for _, e := range entries {
 		for mask, i := e.languages, 0; mask != 0; mask, i = mask>>1, i+1 {
@@ -74,9 +75,9 @@ func (l *lexicon) vote(entries []entry) (code string, lead int) {
 		}
 	}
 	if first < 2 || first == second {
-		return "", 0
+		return "", 0, 0
 	}
-	return l.languages[best], first - second
+	return l.languages[best], first, first - second
 }
 
 // scriptLanguage returns the language of a text whose script tells it, whether it is Latin, and how many letters it has

@@ -71,46 +71,78 @@ func (d Digests) closest(digest uint64) float64 {
 
 const (
 	nearBits = 11
-	// shinglesNeeded is how many pieces a text must have before a likeness of digests means a likeness of texts.
-	shinglesNeeded = 5
+	// piecesNeeded is how many words a text must have before a likeness of digests means a likeness of texts.
+	piecesNeeded = 5
+	maxPieces    = 2000 // words looked at
 )
 
 // textDigest is a similarity digest over the words and pairs of neighbouring words of folded. Short texts get a plain
 // hash: "order 17" is not nearly "order 18".
 func textDigest(folded string, key uint64) uint64 {
-	var sums [64]int32
+	var v votes
 	pieces := 0
 	before, all := uint64(0), key
 	words.Each(folded, func(word string) bool {
 		h := hashString(word, key)
 		all = mix(all ^ h)
-		vote(&sums, h)
+		v.add(h)
 		if before != 0 {
-			vote(&sums, mix(before*3+h))
+			v.add(mix(before*3 + h))
 		}
 		before = h
 		pieces++
-		return pieces < 2000
+		return pieces < maxPieces
 	})
-	if pieces == 0 {
+	switch {
+	case pieces == 0:
 		return 0
-	}
-	if pieces < shinglesNeeded {
+	case pieces < piecesNeeded:
 		return all | 1
 	}
+	return v.majority() | 1
+}
+
+// votes counts, for each of 64 bits, how many hashes have it set: in the bytes of eight words, and from there, before a
+// byte can run over, in sums.
+type votes struct {
+	lanes   [8]uint64
+	pending int
+	total   int
+	sums    [64]int
+}
+
+const lowBits = 0x0101010101010101
+
+func (v *votes) add(h uint64) {
+	for i := range v.lanes {
+		v.lanes[i] += h >> i & lowBits
+	}
+	v.total++
+	if v.pending++; v.pending == 255 {
+		v.flush()
+	}
+}
+
+func (v *votes) flush() {
+	for i, lane := range v.lanes {
+		for b := range 8 {
+			v.sums[b*8+i] += int(lane >> (b * 8) & 0xff)
+		}
+		v.lanes[i] = 0
+	}
+	v.pending = 0
+}
+
+// majority has the bits that more than half of the hashes have.
+func (v *votes) majority() uint64 {
+	v.flush()
 	digest := uint64(0)
-	for i, sum := range sums {
-		if sum > 0 {
+	for i, sum := range v.sums {
+		if sum*2 > v.total {
 			digest |= 1 << i
 		}
 	}
-	return digest | 1
-}
-
-func vote(sums *[64]int32, h uint64) {
-	for i := range sums {
-		sums[i] += int32(h>>i&1)*2 - 1
-	}
+	return digest
 }
 
 func hashString(s string, key uint64) uint64 {

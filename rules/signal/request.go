@@ -27,9 +27,9 @@ func humanRequest(entries []entry) float64 {
 		switch {
 		case e.class&(request|nobot) != 0:
 			score = 0.9
-		case e.class&contact != 0 && chain(entries[i+1:], staff|person):
+		case e.class&contact != 0 && chain(entries[i+1:], staff|person|request):
 			score = 0.93
-		case e.class&want != 0 && chain(entries[i+1:], staff):
+		case e.class&want != 0 && chain(entries[i+1:], staff|request):
 			score = 0.88
 		case e.class&exist != 0 && chain(entries[i+1:], staff):
 			score = 0.75
@@ -131,12 +131,12 @@ func BareRequest(text string) bool {
 		return true
 	}
 	const verbs = contact | want | after | link | exist
-	if !isBare(entries, 9, staff|person, verbs) {
+	if !isBare(entries, 9, staff|person|request, verbs) {
 		return false
 	}
 	for i, e := range entries {
 		rest := entries[i+1:]
-		if e.class&contact != 0 && chain(rest, staff|person) || e.class&want != 0 && chain(rest, staff) ||
+		if e.class&request != 0 || e.class&contact != 0 && chain(rest, staff|person) || e.class&want != 0 && chain(rest, staff) ||
 			e.class&staff != 0 && chain(rest, after) || e.class&person != 0 && e.class&staff == 0 && chain(rest, after&^want) {
 			return true
 		}

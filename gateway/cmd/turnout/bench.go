@@ -1,1 +1,46 @@
 package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"time"
+
+	"turnout/gateway/bench"
+)
+
+type benchCmd struct {
+	Rounds        int           `default:"5" help:"How often each side is loaded."`
+	Round         time.Duration `default:"3s" help:"How long each time."`
+	Connections   int           `default:"64" help:"Open at a time."`
+	Conversations int           `default:"1000" help:"Spread over the connections."`
+	Peers         []string      `help:"The sides to measure: gateway, fasthttp, nethttp, nginx. All by default."`
+	Dir           string        `help:"A folder on the disk that is to be paid for."`
+	Keep          bool          `help:"Leave the run's folder behind."`
+	JSON          bool          `name:"json" help:"Print the report as JSON."`
+}
+
+func (c *benchCmd) Run(ctx context.Context) error {
+	report, err := bench.Run(ctx, bench.Options{
+		Rounds: c.Rounds, Round: c.Round, Connections: c.Connections, Conversations: c.Conversations,
+		Peers: c.Peers, Dir: c.Dir, Keep: c.Keep, Progress: os.Stderr,
+	})
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return json.NewEncoder(os.Stdout).Encode(report)
+	}
+	_, err = fmt.Print(report)
+	return err
+}
+
+type benchPeerCmd struct {
+	Kind     string `arg:""`
+	Upstream string `arg:"" optional:""`
+}
+
+func (c *benchPeerCmd) Run(ctx context.Context) error {
+	return bench.Peer(ctx, c.Kind, c.Upstream, os.Stdin, os.Stdout)
+}

@@ -40,6 +40,7 @@ type Store struct {
 	root *seal.Root
 	lock *folderLock
 	gate *gate
+	logs *logFS
 
 	// life is held for reading by every operation, and for writing while db is exchanged or closed.
 	life sync.RWMutex
@@ -83,6 +84,7 @@ func Open(o Options) (*Store, error) {
 		cache: newCache(o.Cached), queues: newQueues(o.IDs.Token(), o.Now),
 		work: newSchedule(), timers: newSchedule(), outbox: newSchedule(),
 	}
+	s.logs = &logFS{FS: o.FS, s: s}
 	s.trouble.stop = make(chan struct{})
 	s.tenants.byName = map[string]*tenant{}
 	if s.lock, err = lockFolder(o.FS, o.Dir, s.dir); err != nil {
@@ -108,12 +110,14 @@ func (s *Store) start() error {
 		return openError(s.dir, err)
 	}
 	s.db = db
+	s.logs.running.Store(true)
 	err = s.load()
 	if err == nil && s.trouble.broken.Load() {
 		err = store.ErrUnavailable
 	}
 	if err != nil {
 		s.db = nil
+		s.logs.running.Store(false)
 		return errors.Join(fmt.Errorf("opening store in %s: %w", s.dir, err), db.Close())
 	}
 	return nil
@@ -152,7 +156,7 @@ func (s *Store) load() error {
 func (s *Store) pebbleOptions() *pebble.Options {
 	logger := &logger{s: s}
 	o := &pebble.Options{
-		FS:                 s.fs,
+		FS:                 s.logs,
 		Lock:               s.lock.lock,
 		Logger:             logger,
 		FormatMajorVersion: pebble.FormatWALSyncChunks, // from here on a damaged record is told from a torn end
@@ -184,7 +188,7 @@ func (s *Store) sync() *pebble.WriteOptions {
 func (s *Store) apply(b *pebble.Batch) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			// Pebble panics when it cannot turn to a new log file, and keeps its locks: it cannot even be closed any more.
+			// Whatever it was, Pebble keeps its locks: it cannot even be closed any more.
 			s.failForGood(fmt.Errorf("committing: %v", p))
 			err = store.ErrUnknown
 		}
@@ -319,7 +323,8 @@ func (s *Store) unlockWrite(p *partition) {
 	s.life.RUnlock()
 }
 
-// Close waits for running operations and closes the store. The second call does nothing.
+// Close waits for running operations and closes the store. The second call does nothing. A database that waits for space
+// or has lost itself is left as it is, with an error: it recovers at the next start.
 func (s *Store) Close() error {
 	wedged, first := s.trouble.close()
 	if !first {

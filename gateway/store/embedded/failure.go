@@ -24,6 +24,7 @@ type trouble struct {
 	stop    chan struct{} // closed by close
 	closed  bool
 	wedged  bool // the database holds its own locks for ever
+	stalled bool // a commit waits for space
 }
 
 type failure struct {
@@ -49,7 +50,7 @@ func (t *trouble) close() (wedged, first bool) {
 	t.closed = true
 	close(t.stop)
 	t.cause.Store(&failure{err: fmt.Errorf("%w: closed", store.ErrUnavailable), final: true})
-	wedged = t.wedged
+	wedged = t.wedged || t.stalled
 	t.mu.Unlock()
 	t.mending.Wait()
 	return wedged, true
@@ -77,6 +78,24 @@ func (s *Store) fail(err error) {
 		defer t.mending.Done()
 		s.mend()
 	}()
+}
+
+// stall refuses everything while a commit waits for space, until the function that it returns is called.
+func (s *Store) stall(err error) (over func()) {
+	t := &s.trouble
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	f := &failure{err: fmt.Errorf("%w: %w", store.ErrUnavailable, err)}
+	t.stalled = true
+	t.cause.CompareAndSwap(nil, f)
+	s.o.Log.Error("the disk is full; the store waits for space", "error", cause(err))
+	return func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.stalled = false
+		t.cause.CompareAndSwap(f, nil)
+		s.o.Log.Info("the disk has space again")
+	}
 }
 
 // failForGood is fail for a database that can neither go on nor be closed.
@@ -126,6 +145,7 @@ func (s *Store) mend() {
 
 func (s *Store) reopen() error {
 	s.gate.giveBallast()
+	s.logs.running.Store(false)
 	if s.db != nil {
 		// It reports the very fault again.
 		if err := s.db.Close(); err != nil {

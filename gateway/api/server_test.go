@@ -1,0 +1,161 @@
+package api
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"turnout/adapters"
+)
+
+// TestDeclaredBodies: what a client merely declares costs nothing and is refused at once.
+func TestDeclaredBodies(t *testing.T) {
+	b := start(t, func(o *Options) {
+		o.Routes = append(o.Routes, adapters.Route{
+			Method: "POST", Path: "/files/{id}", MaxBody: 1 << 20, Handler: func(ctx *fasthttp.RequestCtx) {
+				n, err := io.Copy(io.Discard, ctx.RequestBodyStream())
+				fmt.Fprintf(ctx, "%d %v", n, err)
+			},
+		})
+	})
+	auth := "Authorization: Bearer " + b.keys["acme/ann"] + "\r\n"
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for _, path := range []string{"/v1/agent/presence", "/v1/agent/login", "/files/x", "/nowhere"} {
+		for _, expect := range []string{"", "Expect: 100-continue\r\n"} {
+			got := b.raw("POST " + path + " HTTP/1.1\r\nHost: x\r\n" + auth + expect + "Content-Length: 1073741824\r\n\r\n{}")
+			if !strings.HasPrefix(got, "HTTP/1.1 413 ") || !strings.Contains(got, "Connection: close") {
+				t.Errorf("%s %q: %.200q", path, expect, got)
+			}
+		}
+	}
+	runtime.ReadMemStats(&after)
+	if grown := after.TotalAlloc - before.TotalAlloc; grown > 64<<20 {
+		t.Errorf("eight declared bodies of 1 GiB took %d bytes", grown)
+	}
+	// Without a length the limit counts as it comes.
+	chunk := fmt.Sprintf("%x\r\n%s\r\n", 64<<10, strings.Repeat("x", 64<<10))
+	got := b.raw("POST /v1/agent/presence HTTP/1.1\r\nHost: x\r\n" + auth + "Transfer-Encoding: chunked\r\n\r\n" + strings.Repeat(chunk, 5))
+	if !strings.HasPrefix(got, "HTTP/1.1 413 ") {
+		t.Errorf("chunks over the limit: %.200q", got)
+	}
+	a := b.request("POST", "/files/x", strings.Repeat("x", 1<<20))
+	if a.status != 200 || string(a.body) != "1048576 <nil>" {
+		t.Errorf("a file up to the route's own limit: %d %s", a.status, a.body)
+	}
+	b.want(200, "", b.as("acme/ann", "GET", "/v1/agent/me", ""))
+}
+
+func TestMalformedRequests(t *testing.T) {
+	b := start(t, func(o *Options) { o.Limits.ReadTimeout = 300 * time.Millisecond })
+	for name, tt := range map[string]struct{ sent, want string }{
+		"nonsense":     {"\x00\x01\x02\r\n\r\n", "HTTP/1.1 400 "},
+		"long headers": {"GET / HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", 20<<10) + "\r\n\r\n", "HTTP/1.1 431 "},
+		"two lengths":  {"POST /v1/agent/login HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n{}", "HTTP/1.1 400 "},
+		"slow header":  {"GET / HTTP/1.1\r\nHo", "HTTP/1.1 408 "},
+		"slow body":    {"POST /v1/agent/login HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{", "HTTP/1.1 408 "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := b.raw(tt.sent)
+			if !strings.HasPrefix(got, tt.want) || !strings.Contains(got, "application/problem+json") {
+				t.Errorf("%.300q", got)
+			}
+		})
+	}
+	if strings.Contains(b.Logged.String(), "xxxx") {
+		t.Error("bytes of a request are in the log")
+	}
+}
+
+func TestPanicsAreContained(t *testing.T) {
+	b := start(t, route("GET", "/boom", func(*fasthttp.RequestCtx) { panic("the customer wrote canary-1") }))
+	b.want(500, "internal", b.request("GET", "/boom", ""))
+	b.want(200, "", b.as("acme/ann", "GET", "/v1/agent/me", ""))
+	if log := b.Logged.String(); !strings.Contains(log, "recovered from a panic") || strings.Contains(log, "canary-1") {
+		t.Error("the panic is not in the log, or its value is")
+	}
+}
+
+func TestHealth(t *testing.T) {
+	b := start(t)
+	get := func(path string) answer {
+		t.Helper()
+		req, err := http.NewRequest("GET", b.opsURL+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b.do(req)
+	}
+	if a := get("/readyz"); a.status != 200 || !strings.Contains(string(a.body), `"durability":"memory"`) {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	b.down = true
+	if a := get("/readyz"); a.status != 503 || !strings.Contains(string(a.body), "the disk is gone") {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	if a := get("/healthz"); a.status != 200 || !strings.Contains(string(a.body), "failing") {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	b.down = false
+	b.want(404, "not_found", get("/v1/agent/me"))
+	b.want(404, "not_found", b.request("GET", "/readyz", ""))
+	if err := b.server.StopIntake(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if a := get("/readyz"); a.status != 503 || !strings.Contains(string(a.body), "stopping") {
+		t.Errorf("while stopping: %d %s", a.status, a.body)
+	}
+}
+
+// TestShutdownLetsRequestsFinish: what runs is finished and answered, nothing new comes in, and patience has an end.
+func TestShutdownLetsRequestsFinish(t *testing.T) {
+	entered, release := make(chan struct{}), make(chan struct{})
+	b := start(t, route("GET", "/slow", func(ctx *fasthttp.RequestCtx) {
+		close(entered)
+		<-release
+		ctx.SetBodyString("done")
+	}))
+	conn, err := net.Dial("tcp", b.server.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprint(conn, "GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+	<-entered
+	addr := b.server.Addr()
+	if err := b.server.StopIntake(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := net.Dial("tcp", addr); err == nil {
+		c.Close()
+		t.Error("a connection was taken after StopIntake")
+	}
+	impatient, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := b.server.Shutdown(impatient); err == nil {
+		t.Error("Shutdown did not say that a request was still running")
+	}
+	stopped := make(chan error, 1)
+	go func() { stopped <- b.server.Shutdown(context.Background()) }()
+	close(release)
+	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, _ := io.ReadAll(res.Body)
+	if string(body) != "done" {
+		t.Errorf("the running request got %q", body)
+	}
+	if err := <-stopped; err != nil {
+		t.Errorf("shutting down: %v", err)
+	}
+}

@@ -1,0 +1,92 @@
+package gateway
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"turnout/adapters"
+	"turnout/gateway/api"
+	"turnout/gateway/config"
+	"turnout/gateway/store"
+	"turnout/gateway/store/blob"
+	"turnout/gateway/store/embedded"
+)
+
+// accounts reads the tenants' people from the configuration; references to secrets are resolved here, once.
+func accounts(cfg *config.Config, secret func(adapters.SecretRef) (adapters.Secret, error)) (*api.Accounts, error) {
+	var list []api.Account
+	var faults config.Faults
+	queues := map[store.Tenant][]string{}
+	for _, t := range cfg.Tenants {
+		handle, err := store.NewTenant(t.Name)
+		if err != nil {
+			return nil, err
+		}
+		for _, q := range t.Queues {
+			queues[handle] = append(queues[handle], q.Name)
+		}
+		for _, a := range t.Agents {
+			account, err := account(handle, a, secret)
+			if err != nil {
+				faults = append(faults, config.Fault{Pos: a.At, Message: err.Error()})
+				continue
+			}
+			list = append(list, account)
+		}
+	}
+	if len(faults) > 0 {
+		return nil, faults
+	}
+	return api.NewAccounts(list, queues)
+}
+
+func account(t store.Tenant, a *config.Agent, secret func(adapters.SecretRef) (adapters.Secret, error)) (api.Account, error) {
+	out := api.Account{
+		Tenant: t, ID: a.ID, Name: a.Name, Login: a.Login, Role: api.Role(a.Role), Queues: a.Queues, Capacity: a.Capacity,
+	}
+	if a.Password != "" {
+		s, err := secret(a.Password)
+		if err != nil {
+			return out, fmt.Errorf("the password of %s: %w", a.ID, err)
+		}
+		out.Password = s.Reveal()
+	}
+	for _, k := range a.Keys {
+		digest, ref := k.Digest()
+		if ref != "" {
+			s, err := secret(ref)
+			if err != nil {
+				return out, fmt.Errorf("key %s of %s: %w", k.ID, a.ID, err)
+			}
+			digest = s.Reveal()
+		}
+		out.Keys = append(out.Keys, api.Key{ID: k.ID, SHA256: digest, Expires: k.Expires})
+	}
+	return out, nil
+}
+
+func limits(l config.Limits) api.Limits {
+	return api.Limits{
+		BodyBytes: int(l.BodyBytes), HeaderBytes: int(l.HeaderBytes), TextBytes: int(l.TextBytes),
+		Connections: l.Connections, ConnectionsPerIP: l.ConnectionsPerIP,
+		ReadTimeout: l.ReadTimeout, WriteTimeout: l.WriteTimeout, IdleTimeout: l.IdleTimeout,
+	}
+}
+
+// loopback reports whether an address is reached from this machine only: there is no TLS in front then, and browsers
+// would drop a cookie that asks for it.
+func loopback(listen string) bool {
+	host, _, err := net.SplitHostPort(listen)
+	if err != nil {
+		return false
+	}
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
+}
+
+// blobs is the store's blobs as the pipeline wants them.
+type blobs struct{ *embedded.Blobs }
+
+func (blobs) TooLarge(err error) bool { return errors.Is(err, blob.ErrTooLarge) }

@@ -1,0 +1,173 @@
+package embedded
+
+import (
+	"bytes"
+	"crypto/rand"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"turnout/adapters/message"
+	"turnout/gateway/audit"
+	"turnout/gateway/conversation"
+	"turnout/gateway/id"
+	"turnout/gateway/store"
+	"turnout/gateway/store/seal"
+)
+
+// tampered returns a store with one conversation that waits in a queue, has a tag, a timer and a row to send.
+func tampered(t *testing.T) (*Store, store.Ref) {
+	t.Helper()
+	s, err := Open(Options{
+		Dir: "/store", FS: vfs.NewMem(), Root: make([]byte, seal.KeySize), Now: time.Now,
+		IDs: id.NewSource(rand.Reader, time.Now), Reserve: -1, Ballast: -1,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Errorf("closing: %v", err)
+		}
+	})
+	ten := testRef(t).Tenant
+	from := message.Address{Channel: "c", Address: "a"}
+	r := store.Ref{Tenant: ten, ID: s.o.IDs.New(id.Conversation, id.PartitionOf(ten.Name(), from.Channel, from.Address))}
+	d := conversation.Begin(new(conversation.State), conversation.Env{Now: 5, Op: "op", Actor: conversation.Actor{Kind: conversation.System}})
+	for _, c := range []conversation.Command{
+		conversation.Open{ID: r.ID, From: from},
+		conversation.Receive{ID: "m", In: message.Inbound{ID: "1", From: from, Kind: message.Text, Text: "x"}},
+		conversation.Decide{Decision: conversation.Decision{Kind: conversation.DecisionTag, Phase: conversation.Inbound, Tags: []string{"vip"}}},
+		conversation.Decide{Decision: conversation.Decision{Kind: conversation.DecisionHandoff, Phase: conversation.Inbound}},
+		conversation.Divert{Handoff: conversation.Handoff{Rule: "r", Queue: "q", Priority: 5}},
+		conversation.SetTimer{Timer: conversation.Timer{Name: "idle", At: 99}},
+	} {
+		if err := d.Do(c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	st := store.Step{
+		Ref: r, Op: "op", Events: d.Events, State: &d.State, Bind: &store.Bind{Address: from},
+		Outbox: []store.OutboxRow{{ID: "r_1", Due: 7}},
+		Attach: []store.Attachment{{Attachment: message.Attachment{ID: "a_1"}}},
+	}
+	if _, err := s.Commit(t.Context(), st); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Append(t.Context(), ten, audit.Entry{Type: "login"}); err != nil {
+		t.Fatal(err)
+	}
+	if rep, err := s.Check(t.Context()); err != nil || len(rep.Faults) != 0 || rep.Conversations != 1 {
+		t.Fatalf("before: %+v, %v", rep, err)
+	}
+	return s, r
+}
+
+// TestCheckFinds changes rows behind the store's back, one kind after the other: each is found.
+func TestCheckFinds(t *testing.T) {
+	type rows struct {
+		s *Store
+		r store.Ref
+		t *testing.T
+	}
+	del := func(key []byte) func(rows) {
+		return func(w rows) {
+			if err := w.s.db.Delete(key, pebble.Sync); err != nil {
+				w.t.Fatal(err)
+			}
+		}
+	}
+	set := func(w rows, key, value []byte) {
+		if err := w.s.db.Set(key, value, pebble.Sync); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	get := func(w rows, key []byte) []byte {
+		v, err := w.s.get(key)
+		if err != nil || v == nil {
+			w.t.Fatalf("no row %x: %v", key, err)
+		}
+		return v
+	}
+	flip := func(b []byte) []byte {
+		b = bytes.Clone(b)
+		b[len(b)-1] ^= 1
+		return b
+	}
+	for name, tamper := range map[string]func(rows){
+		"event lost":      func(w rows) { del(rowKey(conversationKey(w.r), kindLog, 2))(w) },
+		"last event lost": func(w rows) { del(rowKey(conversationKey(w.r), kindLog, 7))(w) },
+		"event changed": func(w rows) {
+			k := rowKey(conversationKey(w.r), kindLog, 3)
+			set(w, k, flip(get(w, k)))
+		},
+		"events exchanged": func(w rows) {
+			a, b := rowKey(conversationKey(w.r), kindLog, 3), rowKey(conversationKey(w.r), kindLog, 4)
+			va, vb := get(w, a), get(w, b)
+			set(w, a, vb)
+			set(w, b, va)
+		},
+		"state changed": func(w rows) {
+			k := kindKey(conversationKey(w.r), kindState)
+			set(w, k, flip(get(w, k)))
+		},
+		"state header changed": func(w rows) {
+			k := kindKey(conversationKey(w.r), kindState)
+			v := get(w, k)
+			v[3] ^= 1
+			set(w, k, v)
+		},
+		"audit entry lost": func(w rows) { del(rowKey(conversationKey(w.r), kindAudit, 2))(w) },
+		"audit entry changed": func(w rows) {
+			k := rowKey(conversationKey(w.r), kindAudit, 1)
+			set(w, k, bytes.Replace(get(w, k), []byte("system"), []byte("sysTem"), 1))
+		},
+		"attachment changed": func(w rows) {
+			k := append(kindKey(conversationKey(w.r), kindAttachment), "a_1"...)
+			set(w, k, flip(get(w, k)))
+		},
+		"key lost":           func(w rows) { del(dataKeyKey(w.r))(w) },
+		"not in the queue":   func(w rows) { del(indexKey(dueQueue, 0, w.r, ""))(w) },
+		"timer lost":         func(w rows) { del(indexKey(dueTimer, 99, w.r, "idle"))(w) },
+		"outbox index lost":  func(w rows) { del(indexKey(dueOutbox, 7, w.r, ""))(w) },
+		"a timer too many":   func(w rows) { set(w, indexKey(dueTimer, 98, w.r, "idle"), nil) },
+		"work that is none":  func(w rows) { set(w, indexKey(dueWork, 0, w.r, ""), nil) },
+		"index row of none":  func(w rows) { set(w, []byte("x?"), nil) },
+		"tenant's entry":     func(w rows) { del(be64(tenantKey("acme", 'u'), 1))(w) },
+		"identity of no one": func(w rows) { set(w, append(tenantKey("acme", 'i'), "0123456789abcdef"...), []byte("c_none")) },
+		"access path lost": func(w rows) {
+			keys, err := w.s.tenant(w.r.Tenant)
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			del(pathKey(keys, path{store.ByTag, "vip"}, w.r.ID))(w)
+		},
+		"access path too many": func(w rows) {
+			keys, err := w.s.tenant(w.r.Tenant)
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			set(w, pathKey(keys, path{store.ByTag, "other"}, w.r.ID), nil)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, r := tampered(t)
+			tamper(rows{s, r, t})
+			rep, err := s.Check(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(rep.Faults) == 0 {
+				t.Error("not found")
+			}
+			for _, f := range rep.Faults {
+				if strings.Contains(f, "\x00") {
+					t.Errorf("a raw key in %q", f)
+				}
+			}
+		})
+	}
+}
