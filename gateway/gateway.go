@@ -96,6 +96,7 @@ func New(ctx context.Context, o Options) (_ *Gateway, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("building signals: %w", err)
 	}
+	detector = detector.Keyed(derive(root, "signal", "digests"))
 	guard := netguard.New(cfg.Limits.AllowNetworks)
 	deps := adapters.Deps{
 		Secret: o.Secrets, Dial: guard.Dial, Now: o.Now, NewID: ids.Bytes,

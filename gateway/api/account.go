@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"regexp"
@@ -102,9 +103,9 @@ func (d *Accounts) add(a *Account) error {
 	key := accountKey{a.Tenant, a.ID}
 	switch {
 	case a.ID == "":
-		return fmt.Errorf("an account needs an id")
+		return errors.New("an account needs an id")
 	case d.byID[key] != nil:
-		return fmt.Errorf("the id is taken")
+		return errors.New("the id is taken")
 	case !slices.Contains(everybody, a.Role):
 		return fmt.Errorf("unknown role %q", a.Role)
 	}
@@ -118,7 +119,7 @@ func (d *Accounts) add(a *Account) error {
 		}
 		for _, other := range d.byLogin[a.Login] {
 			if other.Tenant == a.Tenant {
-				return fmt.Errorf("the login is taken")
+				return errors.New("the login is taken")
 			}
 		}
 		d.byLogin[a.Login] = append(d.byLogin[a.Login], a)

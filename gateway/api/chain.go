@@ -116,8 +116,12 @@ func readAll(b []byte, r io.Reader) ([]byte, error) {
 	}
 }
 
+// tooLarge answers 413. What was sent on is not read, except for a little, so that a client that is only a little over
+// the limit gets the answer instead of a reset; fasthttp closes the connection on the others.
 func tooLarge(ctx *fasthttp.RequestCtx) {
-	ctx.SetConnectionClose()
+	if ctx.Request.Header.ContentLength() < 0 {
+		ctx.SetConnectionClose() // nobody knows how much is still to come
+	}
 	problem.Write(ctx, fasthttp.StatusRequestEntityTooLarge, problem.CodeTooLarge, "The body is larger than this path takes.")
 }
 
@@ -197,10 +201,15 @@ func (s *Server) fasthttpServer(h fasthttp.RequestHandler) *fasthttp.Server {
 const slowBody = 60 * time.Second
 
 func (s *Server) headerReceived(h *fasthttp.RequestHeader) (c fasthttp.RequestConfig) {
-	if n := h.ContentLength(); n == -1 || n > s.o.Limits.BodyBytes { // most requests need no look at the table
-		if s.bodyLimit(string(h.Method()), pathOf(h)) > int64(s.o.Limits.BodyBytes) {
-			c.ReadTimeout = slowBody
-		}
+	n := h.ContentLength()
+	if n != -1 && n <= s.o.Limits.BodyBytes {
+		return c // most requests need no look at the table
+	}
+	switch limit := s.bodyLimit(string(h.Method()), pathOf(h)); {
+	case int64(n) > limit:
+		c.MaxRequestBodySize = 1 // the refusal does not wait for what fasthttp reads ahead of a handler
+	case limit > int64(s.o.Limits.BodyBytes):
+		c.ReadTimeout = slowBody
 	}
 	return c
 }

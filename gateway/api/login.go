@@ -11,17 +11,21 @@ import (
 	"turnout/adapters/problem"
 )
 
-// Logins of one name from one address: loginBurst at once, then one per loginGap.
+// Logins of one name from one address: loginBurst at once, then one per loginGap. Of all names from one address, which may
+// be that of a proxy: addressBurst at once, then addressRate per second.
 const (
-	loginBurst = 10
-	loginGap   = 6 * time.Second
+	loginBurst   = 10
+	loginGap     = 6 * time.Second
+	addressBurst = 50
+	addressRate  = 5
 	loginWait  = 5 * time.Second // for a free place to check the password
 )
 
 // logins bounds what password checks cost and how fast somebody can guess.
 type logins struct {
 	places chan struct{}
-	rate   *buckets
+	names  *buckets // by address and name
+	peers  *buckets // by address
 	dummy  phc // what the password of an unknown login is compared with, to take the same time
 }
 
@@ -35,8 +39,17 @@ func newLogins(o Options) (*logins, error) {
 		return nil, err
 	}
 	return &logins{
-		places: make(chan struct{}, o.Limits.Logins), rate: newBuckets(1/loginGap.Seconds(), loginBurst), dummy: dummy,
+		places: make(chan struct{}, o.Limits.Logins), dummy: dummy,
+		names: newBuckets(1/loginGap.Seconds(), loginBurst), peers: newBuckets(addressRate, addressBurst),
 	}, nil
+}
+
+// allow counts one attempt, or says how long to wait. The address comes first: nobody fills the table of names alone.
+func (l *logins) allow(address, name string, now time.Time) (wait time.Duration, ok bool) {
+	if wait, ok = l.peers.allow(address, now); !ok {
+		return wait, false
+	}
+	return l.names.allow(address+"\x00"+name, now)
 }
 
 // check compares a password when there is a place to do so. ok is false for a wrong one and for an unknown account.
@@ -95,11 +108,10 @@ func (s *Server) login(work context.Context, ctx *fasthttp.RequestCtx) (*loginAn
 	if err := decode(ctx, &body); err != nil {
 		return nil, err
 	}
-	if body.Login == "" || len(body.Login) > 256 || len(body.Password) > maxPassword {
+	if body.Login == "" || len(body.Login) > 256 || len(body.Tenant) > 256 || len(body.Password) > maxPassword {
 		return nil, badRequest("Give login and password.")
 	}
-	name := ctx.RemoteIP().String() + "\x00" + body.Tenant + "\x00" + body.Login
-	if wait, ok := s.auth.logins.rate.allow(name, s.o.Now()); !ok {
+	if wait, ok := s.auth.logins.allow(ctx.RemoteIP().String(), body.Tenant+"\x00"+body.Login, s.o.Now()); !ok {
 		tooFast(ctx, wait)
 		return nil, nil
 	}

@@ -122,7 +122,7 @@ func (s *Server) getSocket(ctx *fasthttp.RequestCtx) {
 	}
 	if !s.sockets.open(k) {
 		k.end()
-		problem.Write(ctx, fasthttp.StatusServiceUnavailable, problem.CodeRateLimited, "No more sockets are taken at the moment.")
+		problem.Write(ctx, fasthttp.StatusTooManyRequests, problem.CodeRateLimited, "No more sockets are taken at the moment.")
 		return
 	}
 	up := websocket.FastHTTPUpgrader{
@@ -153,12 +153,18 @@ func (s *Server) getSocket(ctx *fasthttp.RequestCtx) {
 func (k *socket) run() {
 	k.conn.SetReadLimit(maxFrame)
 	_ = k.conn.SetReadDeadline(time.Now().Add(k.s.timing.hello))
-	awake := context.AfterFunc(k.life, func() {
+	told := make(chan struct{})
+	untell := context.AfterFunc(k.life, func() {
+		defer close(told)
 		// Whoever reads or is stuck in a write must hear of the end.
 		_ = k.conn.NetConn().SetReadDeadline(time.Unix(1, 0))
 		_ = k.conn.NetConn().SetWriteDeadline(time.Now().Add(k.s.timing.goodbye))
 	})
-	defer awake()
+	defer func() {
+		if !untell() {
+			<-told // the connection is reused as soon as its handler returns
+		}
+	}()
 	if !k.hello() {
 		return
 	}

@@ -48,7 +48,7 @@ type Message struct {
 	Choices     []message.Choice     `json:"choices,omitempty"`
 	Attachments []message.Attachment `json:"attachments,omitempty"`
 	Link        string               `json:"link,omitempty"`
-	Scores      signal.Scores        `json:"scores,omitempty"`
+	Scores      signal.Scores        `json:"scores,omitzero"`
 	Rules       int                  `json:"rules,omitempty"` // the version that judged it
 	Rule        string               `json:"rule,omitempty"`  // the one that said it
 	Turn        string               `json:"turn,omitempty"`
@@ -97,7 +97,7 @@ type Decision struct {
 	Tags           []string                  `json:"tags,omitempty"`
 	Notify         []string                  `json:"notify,omitempty"`
 	MustReachHuman bool                      `json:"must_reach_human,omitempty"`
-	Scores         signal.Scores             `json:"scores,omitempty"`
+	Scores         signal.Scores             `json:"scores,omitzero"`
 	Bot            *conversation.BotSaid     `json:"bot,omitempty"`
 	Withheld       []message.Part            `json:"withheld,omitempty"`
 }

@@ -1,0 +1,222 @@
+package story
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// kills is how often the process dies; the number at every scale, more under soak.
+func kills() int {
+	if os.Getenv("TURNOUT_SCALE") == "full" {
+		return 200
+	}
+	return 20
+}
+
+// The whole story under load with the gateway killed by -9 at random moments: nothing that was acknowledged is missing,
+// nothing was said twice, nobody but the owner spoke.
+func TestKilledInTheMiddle(t *testing.T) {
+	bot := newTestBot(t)
+	n := newNode(t, bot.URL, 5*time.Second)
+	n.start()
+	ctx := longCtx(t, 4*time.Minute)
+	over, end := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+
+	const customers = 12
+	people := make([]*customer, customers)
+	for i := range people {
+		people[i] = &customer{client: n.visitor(ctx), said: map[string]string{}}
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			people[i].chat(t, ctx, over, i)
+		}()
+	}
+	for _, name := range []string{"ana", "ben"} {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			(&worker{client: n.agent(name), name: name}).work(t, ctx, over)
+		}()
+	}
+
+	random := rand.New(rand.NewPCG(1, uint64(time.Now().UnixNano())))
+	for range kills() {
+		select {
+		case <-time.After(time.Duration(50+random.IntN(400)) * time.Millisecond):
+		case <-ctx.Done():
+			t.Fatal("out of time")
+		}
+		n.kill()
+		n.start()
+	}
+	end()
+	wg.Wait()
+
+	turnsAnswered := 0
+	for i, p := range people {
+		turnsAnswered += p.check(t, ctx, i)
+	}
+	if turnsAnswered == 0 {
+		t.Error("no turn was answered in the whole run: the load did not work")
+	}
+	calls := map[string]map[string]bool{}
+	for _, c := range bot.asked() {
+		if calls[c.Turn] == nil {
+			calls[c.Turn] = map[string]bool{}
+		}
+		calls[c.Turn][c.Text] = true
+	}
+	for turn, texts := range calls {
+		if len(texts) != 1 {
+			t.Errorf("turn %s was put to the bot with different messages: %v", turn, texts)
+		}
+	}
+	t.Logf("%d kills, %d turns answered, %d calls of the bot", kills(), turnsAnswered, len(bot.asked()))
+	n.stop()
+}
+
+// customer writes until the end and remembers what was acknowledged.
+type customer struct {
+	*client
+	said map[string]string // acknowledged id -> text
+}
+
+func (c *customer) chat(t *testing.T, ctx, over context.Context, n int) {
+	for i := 0; over.Err() == nil; i++ {
+		id, text := fmt.Sprintf("%d-%d", n, i), fmt.Sprintf("message %d of %d", i, n)
+		if i%7 == 3 {
+			text = "agent"
+		}
+		a, err := c.say(ctx, id, text)
+		if err != nil {
+			t.Errorf("customer %d, message %d: %v", n, i, err)
+			return
+		}
+		c.said[id] = text
+		_ = a
+	}
+}
+
+// check reads the conversation back and holds it against what was acknowledged and against the rules of ownership.
+func (c *customer) check(t *testing.T, ctx context.Context, n int) (answered int) {
+	last, err := c.say(ctx, fmt.Sprintf("%d-last", n), "the last message")
+	if err != nil {
+		t.Fatalf("customer %d: %v", n, err)
+	}
+	var upTo uint64
+	fmt.Sscanf(last.Cursor[strings.LastIndex(last.Cursor, ".")+1:], "%d", &upTo)
+	seen, err := c.events(ctx, upTo)
+	if err != nil {
+		t.Fatalf("customer %d: %v", n, err)
+	}
+	got, turns, ids := map[string]int{}, map[string]int{}, map[string]int{}
+	owner := "bot"
+	for i, v := range seen {
+		if v.VSeq != uint64(i+1) {
+			t.Fatalf("customer %d: event %d has sequence %d", n, i+1, v.VSeq)
+		}
+		switch {
+		case v.Type == "owner":
+			owner = v.Owner.Kind
+		case v.Type != "message":
+		case v.By == "customer":
+			got[v.ClientID]++
+			if want, ok := c.said[v.ClientID]; ok && v.Part.Text != want {
+				t.Errorf("customer %d: %s reads %q, was %q", n, v.ClientID, v.Part.Text, want)
+			}
+		case v.By == "bot":
+			turns[v.Turn]++
+			if owner != "bot" {
+				t.Errorf("customer %d: the bot spoke at %d while %s had the conversation", n, v.VSeq, owner)
+			}
+		case v.By == "agent":
+			ids[v.Part.Text]++
+			if owner != "agent" {
+				t.Errorf("customer %d: an agent spoke at %d while %s had the conversation", n, v.VSeq, owner)
+			}
+		}
+	}
+	for id := range c.said {
+		if got[id] != 1 {
+			t.Errorf("customer %d: %s is there %d times", n, id, got[id])
+		}
+	}
+	for turn, times := range turns {
+		if times != 1 {
+			t.Errorf("customer %d: turn %s was answered %d times", n, turn, times)
+		}
+	}
+	for reply, times := range ids {
+		if times != 1 {
+			t.Errorf("customer %d: the reply %q was said %d times", n, reply, times)
+		}
+	}
+	return len(turns)
+}
+
+// worker is an agent: claims what waits, replies once, gives it back or closes it.
+type worker struct {
+	*client
+	name string
+	n    int
+}
+
+func (w *worker) work(t *testing.T, ctx, over context.Context) {
+	for over.Err() == nil {
+		var list struct {
+			Items []struct{ Conversation string }
+		}
+		var ok struct{}
+		if err := w.do(ctx, "/v1/agent/presence", "", map[string]any{}, &ok); err != nil {
+			t.Errorf("%s: presence: %v", w.name, err)
+			return
+		}
+		if err := w.do(ctx, "/v1/agent/queue", "", nil, &list); err != nil {
+			t.Errorf("%s: queue: %v", w.name, err)
+			return
+		}
+		for _, item := range list.Items {
+			w.n++
+			key := fmt.Sprintf("%s-%d", w.name, w.n)
+			path := "/v1/agent/conversations/" + item.Conversation
+			if err := w.do(ctx, path+"/claim", key, map[string]any{}, &ok); err != nil {
+				w.lost(t, "claim", err)
+				continue
+			}
+			if err := w.do(ctx, path+"/reply", key+"r", map[string]any{"text": "reply " + key}, &ok); err != nil {
+				w.lost(t, "reply", err)
+				continue
+			}
+			act := "/release"
+			if w.n%3 != 0 {
+				act = "/resolve"
+			}
+			err := w.do(ctx, path+act, key+"e", map[string]any{}, &ok)
+			var refused *errStatus
+			if errors.As(err, &refused) && strings.Contains(refused.body, "return_limit") {
+				err = w.do(ctx, path+"/resolve", key+"f", map[string]any{}, &ok)
+			}
+			if err != nil {
+				w.lost(t, act, err)
+			}
+		}
+	}
+}
+
+// lost accepts that the other agent was first.
+func (w *worker) lost(t *testing.T, act string, err error) {
+	var refused *errStatus
+	if errors.As(err, &refused) && refused.status == 409 {
+		return
+	}
+	t.Errorf("%s: %s: %v", w.name, act, err)
+}
