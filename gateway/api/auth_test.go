@@ -152,6 +152,22 @@ func TestLoginsAreLimited(t *testing.T) {
 	b.want(200, "", b.login(`{"login":"ann@acme","password":"`+password+`"}`))
 }
 
+func TestLoginsOfOneAddressAreLimited(t *testing.T) {
+	b := start(t)
+	now := b.Clock.Now()
+	for i := range addressBurst {
+		if _, ok := b.server.auth.logins.allow("192.0.2.1", fmt.Sprint(i), now); !ok {
+			t.Fatalf("attempt %d was refused", i)
+		}
+	}
+	if _, ok := b.server.auth.logins.allow("192.0.2.1", "another name", now); ok {
+		t.Error("an address may try as many names as it likes")
+	}
+	if _, ok := b.server.auth.logins.allow("192.0.2.2", "another name", now); !ok {
+		t.Error("another address pays for it")
+	}
+}
+
 func TestSessionsThatDoNotOpen(t *testing.T) {
 	b := start(t)
 	token := b.session("ann@acme")

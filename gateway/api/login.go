@@ -18,7 +18,7 @@ const (
 	loginGap     = 6 * time.Second
 	addressBurst = 50
 	addressRate  = 5
-	loginWait  = 5 * time.Second // for a free place to check the password
+	loginWait    = 5 * time.Second // for a free place to check the password
 )
 
 // logins bounds what password checks cost and how fast somebody can guess.
@@ -26,7 +26,7 @@ type logins struct {
 	places chan struct{}
 	names  *buckets // by address and name
 	peers  *buckets // by address
-	dummy  phc // what the password of an unknown login is compared with, to take the same time
+	dummy  phc      // what the password of an unknown login is compared with, to take the same time
 }
 
 func newLogins(o Options) (*logins, error) {

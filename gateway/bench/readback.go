@@ -23,8 +23,10 @@ type Log struct {
 	Messages int `json:"messages"`
 	Answers  int `json:"answers"`
 	// Lost of them were not there, Twice were there more than once. Faults describes the first ones.
-	Lost   int      `json:"lost"`
-	Twice  int      `json:"twice"`
+	Lost  int `json:"lost"`
+	Twice int `json:"twice"`
+	// Unread conversations were not looked at, because many others had already ended too early.
+	Unread int      `json:"unread,omitempty"`
 	Faults []string `json:"faults,omitempty"`
 }
 
@@ -47,30 +49,44 @@ func readBack(ctx context.Context, addr string, visitors []*visitor) (Log, error
 	var mu sync.Mutex
 	var log Log
 	var errs []error
+	cut := 0 // conversations that ended too early
 	for range readers {
 		group.Go(func() {
 			for v := range work {
 				seen, err := readConversation(ctx, client, addr, v)
 				mu.Lock()
-				if err != nil {
-					errs = append(errs, err)
-				} else {
+				switch {
+				case err == nil:
 					log.add(v, seen)
+				case errors.Is(err, errSilent):
+					cut++
+					log.add(v, seen)
+					log.fault(&log.Lost, fmt.Sprintf("the conversation of visitor %d ends before its last acknowledged event", v.number))
+				default:
+					errs = append(errs, err)
 				}
 				mu.Unlock()
 			}
 		})
 	}
+	hopeless := func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return cut >= maxFaults || len(errs) >= maxFaults
+	}
 	for _, v := range visitors {
-		if len(v.cursor) > 0 {
+		switch {
+		case len(v.cursor) == 0:
+		case hopeless():
+			mu.Lock()
+			log.Unread++
+			mu.Unlock()
+		default:
 			work <- v
 		}
 	}
 	close(work)
 	group.Wait()
-	if len(errs) > maxFaults {
-		errs = errs[:maxFaults]
-	}
 	if err := errors.Join(errs...); err != nil {
 		return log, fmt.Errorf("reading the log back: %w", err)
 	}
@@ -83,11 +99,15 @@ func readBack(ctx context.Context, addr string, visitors []*visitor) (Log, error
 // said counts what a conversation holds: the customer's messages by their ids, the bot's by their texts.
 type said struct{ messages, answers map[string]int }
 
+// errSilent says that a stream had nothing more to give although there should have been more.
+var errSilent = errors.New("the event stream fell silent too early")
+
 // readConversation reads events up to the last acknowledged one. A stream that has no more to give before that does
-// not end by itself, so a time without anything new ends it.
+// not end by itself: a time without anything new ends it, and what was seen comes with errSilent.
 func readConversation(ctx context.Context, client *http.Client, addr string, v *visitor) (said, error) {
 	const quiet = 10 * time.Second
-	ctx, cancel := context.WithCancel(ctx)
+	whole := ctx
+	ctx, cancel := context.WithCancel(whole)
 	defer cancel()
 	silence := time.AfterFunc(quiet, cancel)
 	defer silence.Stop()
@@ -109,11 +129,13 @@ func readConversation(ctx context.Context, client *http.Client, addr string, v *
 		silence.Reset(quiet)
 		seen.add(e)
 	})
-	// What is missing when the stream falls silent is told by what was seen.
-	if err != nil && ctx.Err() == nil {
-		return seen, fmt.Errorf("visitor %d: %w", v.number, err)
+	switch {
+	case err == nil:
+		return seen, nil
+	case ctx.Err() != nil && whole.Err() == nil, errors.Is(err, io.ErrUnexpectedEOF):
+		return seen, errSilent
 	}
-	return seen, nil
+	return seen, fmt.Errorf("visitor %d: %w", v.number, err)
 }
 
 func (s said) add(e message.Visible) {
@@ -185,17 +207,19 @@ func (l *Log) count(id, what string, times int, acknowledged bool) {
 	if acknowledged && what == "answer" {
 		l.Answers++
 	}
-	fault := ""
 	switch {
 	case acknowledged && times == 0:
-		l.Lost++
-		fault = fmt.Sprintf("the %s of %s is lost", what, id)
+		l.fault(&l.Lost, fmt.Sprintf("the %s of %s is lost", what, id))
 	case times > 1:
-		l.Twice++
-		fault = fmt.Sprintf("the %s of %s is there %d times", what, id, times)
+		l.fault(&l.Twice, fmt.Sprintf("the %s of %s is there %d times", what, id, times))
 	}
-	if fault != "" && len(l.Faults) < maxFaults {
-		l.Faults = append(l.Faults, fault)
+}
+
+// fault counts a fault, and describes it unless many are.
+func (l *Log) fault(counter *int, description string) {
+	*counter++
+	if len(l.Faults) < maxFaults {
+		l.Faults = append(l.Faults, description)
 	}
 }
 

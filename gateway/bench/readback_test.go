@@ -88,6 +88,30 @@ func TestReadBack(t *testing.T) {
 	}
 }
 
+// TestReadBackOfAnEmptyLog stops early: a log that lost everything is not waited for a thousand times.
+func TestReadBackOfAnEmptyLog(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, stream(nil))
+	}))
+	defer server.Close()
+	var visitors []*visitor
+	for i := range 500 {
+		v := newVisitor(i, "", "token")
+		v.sent, v.cursor = 1, []byte("c.2")
+		visitors = append(visitors, v)
+	}
+	log, err := readBack(context.Background(), server.Listener.Addr().String(), visitors)
+	if !errors.Is(err, ErrLog) {
+		t.Errorf("error %v", err)
+	}
+	if log.Conversations < maxFaults || log.Conversations+log.Unread != len(visitors) || log.Unread < 400 {
+		t.Errorf("read %d, left %d unread", log.Conversations, log.Unread)
+	}
+	if log.Lost != 3*log.Conversations || len(log.Faults) != maxFaults {
+		t.Errorf("%d lost, %d described", log.Lost, len(log.Faults))
+	}
+}
+
 func TestReadBackRefused(t *testing.T) {
 	server := httptest.NewServer(http.NotFoundHandler())
 	defer server.Close()

@@ -167,6 +167,9 @@ func ratio(s *Spread) string {
 func (l Log) write(w io.Writer) {
 	fmt.Fprintf(w, "log           after kill -9 and a new start, %d conversations: %d acknowledged messages and %d answers, %d lost, %d twice\n",
 		l.Conversations, l.Messages, l.Answers, l.Lost, l.Twice)
+	if l.Unread > 0 {
+		fmt.Fprintf(w, "              %d more conversations were not read after so many faults\n", l.Unread)
+	}
 	for _, f := range l.Faults {
 		fmt.Fprintf(w, "              %s\n", f)
 	}
