@@ -37,7 +37,9 @@ type Route struct {
 	Method  string
 	Path    string
 	Handler fasthttp.RequestHandler
-	// MaxBody is the largest request body in bytes that the endpoint needs; 0 means the server's own limit.
+	// MaxBody is the largest request body in bytes that the endpoint needs; 0 means the server's own limit. With a limit of
+	// its own the server refuses what is declared larger and leaves the body a stream (RequestBodyStream): the handler
+	// counts what it reads, because a body need not declare its length.
 	MaxBody int64
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"io"
 	"math"
 	"strconv"
 	"time"
@@ -40,12 +41,35 @@ type pending struct {
 }
 
 func (c *Channel) postMessage(ctx *fasthttp.RequestCtx, v visitor) {
-	in, wait, err := c.readInbound(ctx.PostBody(), v)
+	body, err := readBody(ctx, c.maxBody())
+	if err != nil {
+		ctx.SetConnectionClose()
+		problem.WriteError(ctx, err)
+		return
+	}
+	in, wait, err := c.readInbound(body, v)
 	if err != nil {
 		problem.WriteError(ctx, err)
 		return
 	}
 	c.take(ctx, in, wait)
+}
+
+// readBody returns the body of a request whose route has a limit of its own, which the server may leave as a stream. One
+// byte over the limit is enough to know: PostBody would read a body without a declared length to its end, if it has one.
+func readBody(ctx *fasthttp.RequestCtx, most int) ([]byte, error) {
+	stream := ctx.RequestBodyStream()
+	if stream == nil {
+		return ctx.PostBody(), nil
+	}
+	body, err := io.ReadAll(io.LimitReader(stream, int64(most)+1))
+	switch {
+	case len(body) > most:
+		return nil, tooLarge("The body is longer than %d bytes.", most)
+	case err != nil:
+		return nil, badRequest("The body ended early, did not come in time or is not framed as HTTP says. Send it again.")
+	}
+	return body, nil
 }
 
 // postHuman is the one-step request for a person. Its body may be empty; an id makes a repeat safe.

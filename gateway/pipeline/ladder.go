@@ -123,11 +123,12 @@ func trouble(err error) (kind string, status int) {
 // returnAll gives back to the bot what came to people only because it was down and what no agent has touched.
 func (p *Pipeline) returnAll(t *Tenant) {
 	waiting, err := p.Store.Waiting(p.root, t.Handle, "", returnPage)
-	if err != nil {
+	captured, errCaptured := p.Store.Captured(p.root, t.Handle, "", returnPage)
+	if err := errors.Join(err, errCaptured); err != nil {
 		p.Log.Error("listing conversations to return to the bot", "tenant", t.Handle.Name(), "err", err)
 		return
 	}
-	for _, w := range waiting {
+	for _, w := range append(waiting, captured...) {
 		if w.Handoff.Rule != conversation.ByBotDown {
 			continue
 		}

@@ -26,6 +26,7 @@ import (
 	"sync"
 	"time"
 
+	"turnout/adapters/worker"
 	"turnout/gateway/conversation"
 	"turnout/gateway/fault"
 	"turnout/gateway/id"
@@ -40,6 +41,7 @@ type Store interface {
 	store.Work
 	store.Hints
 	Waiting(ctx context.Context, t store.Tenant, queue string, limit int) ([]store.Waiting, error)
+	Captured(ctx context.Context, t store.Tenant, queue string, limit int) ([]store.Waiting, error)
 	Position(ctx context.Context, r store.Ref) (int, error)
 	Depth(ctx context.Context, t store.Tenant) (map[string]int, error)
 	Present(ctx context.Context, t store.Tenant) ([]store.Presence, error)
@@ -99,6 +101,7 @@ type Pipeline struct {
 	hints    io.Closer
 	wake     chan struct{} // capacity 1: there may be work
 
+	crew  *worker.Crew
 	root  context.Context // ends the bot calls when Stop's patience is over
 	abort context.CancelCauseFunc
 	mu    sync.Mutex
@@ -108,7 +111,7 @@ type Pipeline struct {
 
 // New returns a pipeline. It does nothing by itself until Run. Bot calls live under ctx.
 func New(ctx context.Context, o Options) *Pipeline {
-	p := &Pipeline{Options: o, channels: map[string]*Channel{}, hub: newHub(), wake: make(chan struct{}, 1)}
+	p := &Pipeline{Options: o, channels: map[string]*Channel{}, hub: newHub(), wake: make(chan struct{}, 1), crew: worker.New()}
 	p.root, p.abort = context.WithCancelCause(ctx)
 	p.hints = o.Store.Subscribe(p.hub.publish)
 	seen := map[*Bot]bool{}
@@ -130,7 +133,7 @@ var errStopped = errors.New("the pipeline is stopping")
 func (p *Pipeline) Run(ctx context.Context) error { return p.sweepUntil(ctx) }
 
 // Stop takes no new turns, waits for the running bot calls until ctx ends, and then cuts them off: their leases stay, and
-// the next process repeats them under the same turn ids.
+// the next process repeats them under the same turn ids. An adapter that does not even end then is left behind.
 func (p *Pipeline) Stop(ctx context.Context) {
 	p.mu.Lock()
 	p.stop = true
@@ -142,10 +145,18 @@ func (p *Pipeline) Stop(ctx context.Context) {
 	case <-ctx.Done():
 	}
 	p.abort(errStopped)
-	<-done
+	select {
+	case <-done:
+	case <-time.After(cutOff):
+		p.Log.Error("left a bot call behind that does not end when it is cut off")
+	}
 	p.hints.Close()
 	p.hub.close()
+	p.crew.Close()
 }
+
+// cutOff is how long a bot call may take to notice that it was cut off.
+const cutOff = 2 * time.Second
 
 // goes runs f on a goroutine of its own unless the pipeline is stopping. A panic ends that work, not the process; what it
 // held is taken up again when its lease runs out.
@@ -156,11 +167,11 @@ func (p *Pipeline) goes(what string, f func()) bool {
 		return false
 	}
 	p.group.Add(1)
-	go func() {
+	p.crew.Go(func() {
 		defer p.group.Done()
 		defer p.recovered(what)
 		f()
-	}()
+	})
 	return true
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"turnout/adapters"
@@ -63,6 +64,9 @@ func (p *Pipeline) run(f *flight) {
 	answer, err := p.call(f, asked)
 	if err == nil {
 		err = p.Faults.Hit(p.root, fault.BotCalled)
+	}
+	if errors.Is(err, errOverdue) {
+		return
 	}
 	if context.Cause(p.root) == errStopped {
 		return // cut off: the next process repeats the call under the same id
@@ -138,20 +142,13 @@ func (p *Pipeline) messages(f *flight) (asked, error) {
 
 const logPage = 256
 
-// call makes one attempt at the bot. It returns at the deadline even if the adapter does not; the place that the call
-// holds is given back when it really ends.
+// call makes one attempt at the bot. When the adapter does not return by its deadline, the turn goes on without it
+// (errOverdue: it is somebody else's now); the place that the call holds is given back when it really ends.
 func (p *Pipeline) call(f *flight, a asked) (adapters.Answer, error) {
+	defer f.bot.leave()
 	if !f.bot.breaker.TryAcquirePermit() {
-		f.bot.leave()
 		return adapters.Answer{}, errBreakerOpen
 	}
-	left := f.deadline.Sub(p.Now())
-	ctx, cancel := context.WithTimeoutCause(p.root, left, errBotDeadline)
-	type result struct {
-		answer adapters.Answer
-		err    error
-	}
-	done := make(chan result, 1) // the caller may be gone
 	turn := adapters.Turn{
 		ID: f.turn.ID, Tenant: f.ref.Tenant.Name(), Conversation: f.ref.ID, From: a.last().From,
 		Messages: a.messages, Lang: a.last().Lang, Attempt: f.turn.Attempt, Profile: a.last().Profile,
@@ -159,37 +156,47 @@ func (p *Pipeline) call(f *flight, a asked) (adapters.Answer, error) {
 	if turn.Profile != nil {
 		turn.Contact = turn.Profile.Subject
 	}
-	p.group.Add(1)
-	go func() {
-		defer p.group.Done()
-		defer f.bot.leave()
-		defer cancel()
-		r := result{err: &adapters.BotError{Kind: adapters.BotGarbage, Err: errors.New("the adapter panicked")}}
-		defer func() { done <- r }()
-		defer p.recovered("a bot adapter")
-		r.answer, r.err = f.bot.Reply(ctx, turn)
-	}()
-	var r result
-	select {
-	case r = <-done:
-	case <-ctx.Done():
-		select {
-		case r = <-done:
-		default:
-			r.err = &adapters.BotError{Kind: adapters.BotTimeout, Err: context.Cause(ctx)}
+	left := f.deadline.Sub(p.Now())
+	ctx, cancel := context.WithTimeoutCause(p.root, left, errBotDeadline)
+	defer cancel()
+	var over atomic.Bool // whoever sets it ends the call
+	guard := time.AfterFunc(left+overdue, func() {
+		if over.CompareAndSwap(false, true) {
+			f.bot.breaker.RecordFailure()
+			p.goes("an overdue turn", func() {
+				p.fail(f, &adapters.BotError{Kind: adapters.BotTimeout, Err: errBotDeadline})
+			})
 		}
-	}
-	if r.err == nil {
+	})
+	defer guard.Stop()
+	answer, err := p.reply(ctx, f.bot, turn)
+	switch {
+	case !over.CompareAndSwap(false, true):
+		return answer, errOverdue
+	case err == nil:
 		f.bot.breaker.RecordSuccess()
-	} else {
+	default:
 		f.bot.breaker.RecordFailure()
 	}
-	return r.answer, r.err
+	return answer, err
 }
+
+// reply asks the bot. A panic in an adapter is a failed call.
+func (p *Pipeline) reply(ctx context.Context, b *Bot, t adapters.Turn) (a adapters.Answer, err error) {
+	err = errAdapterPanic
+	defer p.recovered("a bot adapter")
+	return b.Reply(ctx, t)
+}
+
+// overdue is how long after its deadline an adapter may still return by itself.
+const overdue = 100 * time.Millisecond
 
 var (
 	errBreakerOpen = errors.New("the bot's breaker is open")
 	errBotDeadline = errors.New("the bot's deadline is over")
+	errOverdue     = errors.New("the call came back after the turn had gone on without it")
+	// errAdapterPanic stands for whatever a panicking adapter would have answered.
+	errAdapterPanic error = &adapters.BotError{Kind: adapters.BotGarbage, Err: errors.New("the adapter panicked")}
 )
 
 // land judges the answer and commits it; when people have taken over meanwhile it is recorded and discarded.

@@ -63,6 +63,7 @@ func (b *Bot) Close() error {
 	b.end()
 	b.client.CloseIdleConnections()
 	b.running.Wait()
+	b.crew.Close()
 	b.client.CloseIdleConnections()
 	return nil
 }

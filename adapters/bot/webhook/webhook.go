@@ -27,6 +27,7 @@ import (
 
 	"turnout/adapters"
 	"turnout/adapters/netguard"
+	"turnout/adapters/worker"
 )
 
 // idleConn is shorter than what common servers keep an idle connection for, so that a call does not meet one that its
@@ -50,6 +51,7 @@ type Bot struct {
 
 	life    context.Context // ends with Close; parent of dials
 	end     context.CancelFunc
+	crew    *worker.Crew
 	running sync.WaitGroup // calls, including those that nobody waits for any more
 	mu      sync.Mutex     // guards what follows
 	closed  bool
@@ -72,6 +74,7 @@ func New(spec adapters.Spec, d adapters.Deps) (adapters.Bot, error) {
 	}
 	b := &Bot{
 		cfg: cfg, to: to, now: d.Now, dial: d.Dial, slots: make(chan struct{}, cfg.MaxConns), conns: map[net.Conn]struct{}{},
+		crew: worker.New(),
 	}
 	if b.headers, err = resolveHeaders(cfg.Headers, d); err != nil {
 		return nil, fmt.Errorf("checking webhook bot: %w", err)
@@ -161,11 +164,11 @@ func (b *Bot) call(ctx context.Context, t adapters.Turn, body []byte) (*fasthttp
 		req.SetTimeout(max(time.Until(deadline), time.Millisecond))
 	}
 	done := make(chan error, 1)
-	go func() {
+	b.crew.Go(func() {
 		defer b.running.Done()
 		defer func() { <-b.slots }()
 		done <- b.attempt(req, resp)
-	}()
+	})
 	select {
 	case err := <-done:
 		fasthttp.ReleaseRequest(req)
