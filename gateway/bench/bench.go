@@ -10,11 +10,12 @@
 // the gateway is killed, started again, and every conversation is read back through the web API: an acknowledged
 // message or answer that is not there makes Run fail. Nothing fails on account of time.
 //
-//	run.go        the order of things              report.go   what comes out of it
-//	load.go       one side under load              words.go    what is said
-//	gateway.go    the gateway and its files        mix.go      its rules
-//	peer.go       echo bot and proxies             nginx.go    nginx
-//	readback.go   what the log holds               process.go, proc.go, disk.go, system_*.go   the machine
+//	run.go        the order of things         sides.go   what is started
+//	load.go       one side under load         words.go   what is said
+//	gateway.go    the gateway and its files   mix.go     its rules
+//	peer.go       echo bot and proxies        nginx.go   nginx
+//	readback.go   what the log holds          report.go  what comes out of it
+//	process.go, proc.go, disk.go, system_*.go   the machine
 package bench
 
 import (

@@ -193,14 +193,13 @@ func (l *Log) add(v *visitor, seen said) {
 	l.Conversations++
 	failed, unanswered := set(v.failed), set(v.unanswered)
 	for n := range v.sent {
-		id := string(appendID(nil, v.number, n))
-		answer := string(appendAnswer(nil, v.number, n))
-		l.count(id, "message", seen.messages[id], !failed[n])
-		l.count(id, "answer", seen.answers[answer], !failed[n] && !unanswered[n])
+		id, answer := appendID(nil, v.number, n), appendAnswer(nil, v.number, n)
+		l.count(id, "message", seen.messages[string(id)], !failed[n])
+		l.count(id, "answer", seen.answers[string(answer)], !failed[n] && !unanswered[n])
 	}
 }
 
-func (l *Log) count(id, what string, times int, acknowledged bool) {
+func (l *Log) count(id []byte, what string, times int, acknowledged bool) {
 	if acknowledged && what == "message" {
 		l.Messages++
 	}

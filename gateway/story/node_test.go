@@ -24,6 +24,9 @@ import (
 var binary string
 
 func TestMain(m *testing.M) {
+	if os.Getenv(faultPoint) != "" {
+		os.Exit(serveUntilFault())
+	}
 	dir, err := os.MkdirTemp("", "turnout-story-*")
 	if err == nil {
 		binary = filepath.Join(dir, "turnout")
@@ -182,7 +185,12 @@ func freeAddr(t *testing.T) string {
 // start runs the process and returns when it serves.
 func (n *node) start() {
 	n.t.Helper()
-	n.cmd = exec.Command(binary, "serve", "--config", filepath.Join(n.dir, "turnout.yaml"))
+	n.run(exec.Command(binary, "serve", "--config", filepath.Join(n.dir, "turnout.yaml")))
+}
+
+func (n *node) run(cmd *exec.Cmd) {
+	n.t.Helper()
+	n.cmd = cmd
 	n.cmd.Stderr = &n.log
 	out, err := n.cmd.StdoutPipe()
 	if err != nil {
@@ -196,11 +204,12 @@ func (n *node) start() {
 		n.cmd.Wait()
 		n.t.Fatalf("the gateway did not start:\n%s", n.log.String())
 	}
-	n.done = make(chan struct{})
+	done := make(chan struct{})
+	n.done = done
 	go func() {
-		defer close(n.done)
+		defer close(done)
 		io.Copy(io.Discard, out)
-		n.cmd.Wait()
+		cmd.Wait()
 	}()
 }
 
