@@ -164,6 +164,12 @@ type Bot interface {
 	Close() error
 }
 
+// Prompt is the add-on of a bot whose Reply returns at once when its context ends, whatever the bot does. The caller then
+// needs no goroutine beside the call.
+type Prompt interface {
+	Prompt()
+}
+
 // Turn is what a bot is asked: one customer message or a burst of them.
 type Turn struct {
 	ID           string // "t_…", the idempotency key of the call

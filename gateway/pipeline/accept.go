@@ -21,6 +21,7 @@ type accepted struct {
 	message conversation.Event // the message.received
 	events  []conversation.Event
 	dup     bool
+	flight  *flight // that the message has set off
 }
 
 // accept makes a message durable, once, together with what the inbound rules say to it and with the start of the bot's
@@ -72,7 +73,7 @@ func (p *Pipeline) acceptOnce(ctx context.Context, ch *Channel, op store.Token, 
 	if err := p.Faults.Hit(ctx, fault.AcceptDone); err != nil {
 		return accepted{}, fmt.Errorf("%w: %w", adapters.ErrUnknownOutcome, err)
 	}
-	return accepted{ref: plan.step.Ref, state: plan.step.State, message: plan.received, events: plan.step.Events}, nil
+	return accepted{ref: plan.step.Ref, state: plan.step.State, message: plan.received, events: plan.step.Events, flight: plan.flight}, nil
 }
 
 // again answers a repeated message with what became of the first.
@@ -189,7 +190,7 @@ func (p *Pipeline) acted(pl *plan) {
 		}
 	}
 	if pl.flight != nil {
-		p.fly(pl.flight)
+		p.offer(pl.flight)
 	} else if pl.step.State.Working() {
 		p.kick()
 	}

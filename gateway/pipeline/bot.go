@@ -21,6 +21,7 @@ type Bot struct {
 	// Alternate is asked when this bot cannot answer; nil for none.
 	Alternate *Bot
 
+	prompt  bool // the adapter returns when its context ends
 	breaker circuitbreaker.CircuitBreaker[any]
 
 	mu      sync.Mutex
@@ -39,6 +40,7 @@ type BreakerSettings struct {
 // ready completes the bot's own state; closed is called when the breaker closes again.
 func (b *Bot) ready(kick, closed func()) {
 	b.kick = kick
+	_, b.prompt = b.Bot.(adapters.Prompt)
 	b.breaker = circuitbreaker.NewBuilder[any]().
 		WithFailureThresholdPeriod(max(1, b.Breaker.Failures), max(time.Second, b.Breaker.Window)).
 		WithDelay(b.Breaker.OpenFor).

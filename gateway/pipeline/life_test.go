@@ -3,6 +3,7 @@ package pipeline_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -126,69 +127,71 @@ func TestEveryStepMayFail(t *testing.T) {
 	}
 	for _, point := range fault.Points() {
 		for name, act := range actions {
-			t.Run(string(point)+"/"+name, func(t *testing.T) {
-				t.Parallel()
-				w := newWorld(t, setup{})
-				w.bot.does(func(ctx context.Context, tn adapters.Turn) (adapters.Answer, error) { return echo(ctx, tn) })
-				w.ladder.Deadline = 300 * time.Millisecond
-				armed := make(chan struct{}, 1)
-				armed <- struct{}{}
-				inject := fault.Injector(func(_ context.Context, p fault.Point) error {
-					if p != point {
-						return nil
+			for _, prompt := range []bool{false, true} {
+				t.Run(fmt.Sprint(point, "/", name, "/prompt=", prompt), func(t *testing.T) {
+					t.Parallel()
+					w := newWorld(t, setup{prompt: prompt})
+					w.bot.does(func(ctx context.Context, tn adapters.Turn) (adapters.Answer, error) { return echo(ctx, tn) })
+					w.ladder.Deadline = 300 * time.Millisecond
+					armed := make(chan struct{}, 1)
+					armed <- struct{}{}
+					inject := fault.Injector(func(_ context.Context, p fault.Point) error {
+						if p != point {
+							return nil
+						}
+						select {
+						case <-armed:
+							return act()
+						default:
+							return nil
+						}
+					})
+					w.faults.Store(&inject)
+					send := func(in message.Inbound) adapters.Receipt { // a client that repeats until it is acknowledged
+						for {
+							r, err := acceptSafely(w, in)
+							if err == nil {
+								return r
+							}
+							if !errors.Is(err, adapters.ErrUnavailable) && !errors.Is(err, adapters.ErrUnknownOutcome) && !errors.Is(err, errPanicked) {
+								t.Fatalf("accept: %v", err)
+							}
+						}
 					}
-					select {
-					case <-armed:
-						return act()
-					default:
-						return nil
+					out, err := w.edge.Outcome(ctxT(t), send(text("v1", "a", "hello")))
+					if err != nil {
+						t.Fatalf("outcome: %v", err)
+					}
+					conv := out.Conversation
+					out, err = w.edge.Outcome(ctxT(t), send(text("v1", "b", "agent")))
+					if err != nil || out.Owner.Kind != message.OwnerQueued {
+						t.Fatalf("owner %+v, %v", out.Owner, err)
+					}
+					for _, c := range []conversation.Command{conversation.Claim{Name: "Rosa"}, conversation.Reply{ID: "m_1", Part: message.Part{Text: "hi"}}} {
+						for {
+							if err := agentSafely(w, conv, c); err == nil || errors.Is(err, conversation.ErrNothing) {
+								break
+							}
+						}
+					}
+					log := w.log(conv)
+					if n := count[*conversation.Received](log); n != 2 {
+						t.Errorf("%d messages, want 2", n)
+					}
+					if got := sentBy(log, message.ByBot); len(got) > 1 {
+						t.Errorf("the bot said %q", got)
+					}
+					if got := sentBy(log, message.ByAgent); !slices.Equal(got, []string{"hi"}) {
+						t.Errorf("the agent said %q", got)
+					}
+					if w.bot.overlap {
+						t.Error("bot calls overlapped")
+					}
+					if rep, err := w.store.Check(ctxT(t)); err != nil || len(rep.Faults) > 0 {
+						t.Errorf("check: %+v, %v", rep.Faults, err)
 					}
 				})
-				w.faults.Store(&inject)
-				send := func(in message.Inbound) adapters.Receipt { // a client that repeats until it is acknowledged
-					for {
-						r, err := acceptSafely(w, in)
-						if err == nil {
-							return r
-						}
-						if !errors.Is(err, adapters.ErrUnavailable) && !errors.Is(err, adapters.ErrUnknownOutcome) && !errors.Is(err, errPanicked) {
-							t.Fatalf("accept: %v", err)
-						}
-					}
-				}
-				out, err := w.edge.Outcome(ctxT(t), send(text("v1", "a", "hello")))
-				if err != nil {
-					t.Fatalf("outcome: %v", err)
-				}
-				conv := out.Conversation
-				out, err = w.edge.Outcome(ctxT(t), send(text("v1", "b", "agent")))
-				if err != nil || out.Owner.Kind != message.OwnerQueued {
-					t.Fatalf("owner %+v, %v", out.Owner, err)
-				}
-				for _, c := range []conversation.Command{conversation.Claim{Name: "Rosa"}, conversation.Reply{ID: "m_1", Part: message.Part{Text: "hi"}}} {
-					for {
-						if err := agentSafely(w, conv, c); err == nil || errors.Is(err, conversation.ErrNothing) {
-							break
-						}
-					}
-				}
-				log := w.log(conv)
-				if n := count[*conversation.Received](log); n != 2 {
-					t.Errorf("%d messages, want 2", n)
-				}
-				if got := sentBy(log, message.ByBot); len(got) > 1 {
-					t.Errorf("the bot said %q", got)
-				}
-				if got := sentBy(log, message.ByAgent); !slices.Equal(got, []string{"hi"}) {
-					t.Errorf("the agent said %q", got)
-				}
-				if w.bot.overlap {
-					t.Error("bot calls overlapped")
-				}
-				if rep, err := w.store.Check(ctxT(t)); err != nil || len(rep.Faults) > 0 {
-					t.Errorf("check: %+v, %v", rep.Faults, err)
-				}
-			})
+			}
 		}
 	}
 }

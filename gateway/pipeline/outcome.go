@@ -16,13 +16,19 @@ import (
 // first caller, for one who joins, and for one who asks again after a restart.
 func (e *Edge) Outcome(ctx context.Context, r adapters.Receipt) (adapters.Outcome, error) {
 	ref := store.Ref{Tenant: e.ch.Tenant.Handle, ID: r.Conversation}
-	w := e.p.hub.watch(conversationKey(ref), true, nil)
-	defer w.close()
 	f := follow{vseq: r.VSeq, message: r.Message}
 	if a, ok := r.Trace.(*accepted); ok { // its own commit is at hand: no need to read it back
 		f.seq = a.events[0].Seq - 1
 		f.add(a.events, a.state)
+		if a.flight != nil && e.p.board(ctx, a.flight) && f.add(a.flight.events, a.flight.state) {
+			if out, done := f.outcome(ref.ID); done {
+				out.Owner = e.owner(ctx, ref, f.state)
+				return out, nil
+			}
+		}
 	}
+	w := e.p.hub.watch(conversationKey(ref), true, nil)
+	defer w.close()
 	if err := e.catchUp(ctx, ref, &f); err != nil {
 		return adapters.Outcome{}, err
 	}

@@ -27,6 +27,12 @@ type flight struct {
 	// known are events of the turn's range that are at hand; what is missing is read from the log.
 	known []conversation.Event
 	flown bool
+	// begun is set by whoever runs the flight, start lets a worker do so when nobody else has.
+	begun atomic.Bool
+	start *time.Timer
+	// events and state are what the flight committed in the end; nil if it came to nothing.
+	events []conversation.Event
+	state  *conversation.State
 }
 
 // abandon gives the bot's place back unless the flight has flown.
@@ -48,10 +54,54 @@ func (p *Pipeline) newFlight(d *conversation.Draft, ch *Channel, bot *Bot, ref s
 // fly runs the call on its own goroutine. When the pipeline is stopping the lease simply stays for the next process.
 func (p *Pipeline) fly(f *flight) {
 	f.flown = true
+	p.launch(f)
+}
+
+func (p *Pipeline) launch(f *flight) {
 	if !p.goes("a bot turn", func() { p.run(f) }) {
 		f.bot.leave()
 	}
 }
+
+// offer lets the flight wait a moment for the one who waits for its outcome: a caller that waits anyway can run the call
+// on its own goroutine (board), and nobody has to be woken. If nobody does, a worker takes it.
+func (p *Pipeline) offer(f *flight) {
+	f.flown = true
+	f.start = time.AfterFunc(boarding, func() {
+		if f.begun.CompareAndSwap(false, true) {
+			p.launch(f)
+		}
+	})
+}
+
+// boarding is how long a flight waits for its caller.
+const boarding = 200 * time.Microsecond
+
+// board runs an offered flight on the caller's goroutine, if it has not begun and is sure to end before the caller's time.
+// It reports whether it did.
+func (p *Pipeline) board(ctx context.Context, f *flight) bool {
+	if !f.bot.prompt {
+		return false
+	}
+	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < f.deadline.Sub(p.Now())+boardingMargin {
+		return false
+	}
+	if !f.begun.CompareAndSwap(false, true) {
+		return false
+	}
+	f.start.Stop()
+	if !p.enter() {
+		f.bot.leave()
+		return false
+	}
+	defer p.group.Done()
+	defer p.recovered("a bot turn")
+	p.run(f)
+	return true
+}
+
+// boardingMargin is what the steps around a call may take.
+const boardingMargin = time.Second
 
 // run puts the turn to the bot and commits what came of it.
 func (p *Pipeline) run(f *flight) {
@@ -338,6 +388,7 @@ func (p *Pipeline) settleOnce(f *flight, op store.Token, decide func(*conversati
 	if _, err := p.commit(p.root, step); err != nil {
 		return fmt.Errorf("committing: %w", err)
 	}
+	f.events, f.state = step.Events, step.State
 	if err := p.Faults.Hit(p.root, fault.AnswerDone); err != nil {
 		p.Log.Warn("after an answer", "conversation", f.ref.ID, "err", err)
 	}

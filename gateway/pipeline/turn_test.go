@@ -3,6 +3,7 @@ package pipeline_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -16,7 +17,13 @@ import (
 )
 
 func TestTheBotAnswers(t *testing.T) {
-	w := newWorld(t, setup{})
+	for _, prompt := range []bool{false, true} {
+		t.Run(fmt.Sprint("prompt=", prompt), func(t *testing.T) { theBotAnswers(t, prompt) })
+	}
+}
+
+func theBotAnswers(t *testing.T, prompt bool) {
+	w := newWorld(t, setup{prompt: prompt})
 	out := w.ask(text("v1", "a", "hello"))
 	if got := texts(out); !slices.Equal(got, []string{"bot: you said: hello"}) {
 		t.Fatalf("said %q", got)

@@ -123,6 +123,11 @@ func (b *scripted) Reply(ctx context.Context, t adapters.Turn) (adapters.Answer,
 
 func (b *scripted) Close() error { return nil }
 
+// prompt is the scripted bot for scripts that honour their context.
+type prompt struct{ *scripted }
+
+func (prompt) Prompt() {}
+
 func (b *scripted) turns() []adapters.Turn {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -134,6 +139,7 @@ type setup struct {
 	bot         *pipeline.Bot
 	captureOver int
 	idle        time.Duration
+	prompt      bool // the caller that waits runs the call itself
 }
 
 func newWorld(t *testing.T, s setup) *world {
@@ -150,6 +156,9 @@ func newWorld(t *testing.T, s setup) *world {
 	}
 	b := w.ladder
 	b.Name, b.Bot = "legacy", w.bot
+	if s.prompt {
+		b.Bot = prompt{w.bot}
+	}
 	if b.Deadline == 0 {
 		b.Deadline = 20 * time.Second
 	}

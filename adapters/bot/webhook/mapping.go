@@ -11,11 +11,14 @@ import (
 // responseMapping finds the fields of an answer by expressions over the names body, the decoded JSON, and status.
 type responseMapping struct {
 	fields []responseField
+	// simple is set when every field has a path.
+	simple bool
 }
 
 type responseField struct {
 	name    string
 	program *safeexpr.Program
+	path    []string // of the member that the expression names; nil when it does something else
 	set     func(a *adapters.Answer, field string, v any) error
 }
 
@@ -25,7 +28,7 @@ func newResponseMapping(cfg *ResponseConfig) (*responseMapping, error) {
 	if cfg == nil {
 		return nil, nil
 	}
-	m := &responseMapping{}
+	m := &responseMapping{simple: true}
 	var errs []error
 	for _, f := range []struct {
 		name, source string
@@ -67,7 +70,9 @@ func newResponseMapping(cfg *ResponseConfig) (*responseMapping, error) {
 			errs = append(errs, err)
 			continue
 		}
-		m.fields = append(m.fields, responseField{name: "response." + f.name, program: p, set: f.set})
+		path := memberPath(p.Tree())
+		m.simple = m.simple && path != nil
+		m.fields = append(m.fields, responseField{name: "response." + f.name, program: p, path: path, set: f.set})
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
@@ -96,6 +101,21 @@ func (m *responseMapping) apply(body any, status int) (a adapters.Answer, err er
 		}
 	}
 	return a, nil
+}
+
+// pick is apply for a body that is not decoded yet but valid, and a mapping that is simple. It is not ok when the answer
+// takes a decoding of the whole body; a and err mean nothing then.
+func (m *responseMapping) pick(body []byte) (a adapters.Answer, ok bool, err error) {
+	for _, f := range m.fields {
+		v, ok := valueAt(body, f.path)
+		if !ok {
+			return adapters.Answer{}, false, nil
+		}
+		if err := f.set(&a, f.name, v); err != nil {
+			return adapters.Answer{}, true, err
+		}
+	}
+	return a, true, nil
 }
 
 // plain turns the lists of strings that some functions of expressions return into the form that JSON decodes to.

@@ -53,7 +53,7 @@ func newOwnRequest(t adapters.Turn) ownRequest {
 	}
 	if n := len(r.Messages); n > 0 {
 		r.Message = r.Messages[n-1]
-		r.Message.Text = turnText(t)
+		r.Message.Text = turnText(&t)
 		r.Message.Attachments = []message.Attachment{}
 		for _, m := range r.Messages {
 			r.Message.Attachments = append(r.Message.Attachments, m.Attachments...)
@@ -71,7 +71,10 @@ func newOwnMessage(in message.Inbound) ownMessage {
 }
 
 // turnText is what was written in the turn, one line per message.
-func turnText(t adapters.Turn) string {
+func turnText(t *adapters.Turn) string {
+	if len(t.Messages) == 1 {
+		return t.Messages[0].Text
+	}
 	texts := make([]string, 0, len(t.Messages))
 	for _, in := range t.Messages {
 		if in.Text != "" {
@@ -96,7 +99,7 @@ func requestEnv(t adapters.Turn) map[string]any {
 	}
 	env := map[string]any{
 		"id": t.ID, "attempt": max(t.Attempt, 1), "tenant": t.Tenant, "channel": t.From.Channel,
-		"conversation": t.Conversation, "address": t.From.Address, "contact": t.Contact, "text": turnText(t),
+		"conversation": t.Conversation, "address": t.From.Address, "contact": t.Contact, "text": turnText(&t),
 		"lang": t.Lang, "messages": messages, "profile": nil,
 	}
 	if p := t.Profile; p != nil {
@@ -125,6 +128,8 @@ func messageEnv(in message.Inbound) map[string]any {
 type requestMapping struct {
 	whole  *safeexpr.Program
 	fields []requestField
+	// quick makes the same body without an evaluation; nil when the expressions are more than names and constants.
+	quick template
 }
 
 type requestField struct {
@@ -147,7 +152,23 @@ func newRequestMapping(cfg Config) (m requestMapping, err error) {
 		}
 		m.fields = append(m.fields, requestField{name: name, program: p})
 	}
+	m.quick = m.template()
 	return m, errors.Join(errs...)
+}
+
+// template returns the template of the whole body; nil when there is none.
+func (m requestMapping) template() template {
+	if m.whole != nil {
+		return newTemplate(m.whole.Tree())
+	}
+	var members []member
+	for _, f := range m.fields {
+		members = append(members, member{name: f.name, value: newTemplate(f.program.Tree())})
+	}
+	if len(members) == 0 {
+		return nil
+	}
+	return object(members)
 }
 
 func compile(field, source string, shape map[string]any) (*safeexpr.Program, error) {
@@ -158,8 +179,30 @@ func compile(field, source string, shape map[string]any) (*safeexpr.Program, err
 	return p, nil
 }
 
-// encode returns the body for a turn. Its errors name the field and hold nothing of the turn.
+// encode returns the body for a turn, which is the caller's. Its errors name the field and hold nothing of the turn.
 func (m requestMapping) encode(t adapters.Turn) ([]byte, error) {
+	own := m.whole == nil && len(m.fields) == 0
+	switch {
+	case own && plainTurn(&t):
+		return appendOwnRequest(make([]byte, 0, 2*(bodyHint+textBytes(&t))), &t), nil
+	case m.quick != nil:
+		return m.quick.append(make([]byte, 0, bodyHint+textBytes(&t)), &t), nil
+	}
+	return m.evaluate(t)
+}
+
+// bodyHint is room for what bodies have beside texts.
+const bodyHint = 256
+
+func textBytes(t *adapters.Turn) (n int) {
+	for i := range t.Messages {
+		n += len(t.Messages[i].Text)
+	}
+	return n
+}
+
+// evaluate is encode for any mapping and any turn.
+func (m requestMapping) evaluate(t adapters.Turn) ([]byte, error) {
 	if m.whole == nil && len(m.fields) == 0 {
 		return json.Marshal(newOwnRequest(t))
 	}

@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/url"
 	"strings"
@@ -26,16 +27,9 @@ func decode(body []byte, status int, m *responseMapping) (adapters.Answer, error
 	if len(body) == 0 {
 		return adapters.Answer{}, garbage("the response is empty")
 	}
-	var v any
-	if err := json.Unmarshal(body, &v); err != nil {
-		return adapters.Answer{}, garbage("the response is not JSON")
-	}
-	var a adapters.Answer
-	var err error
-	if m != nil {
-		a, err = m.apply(v, status)
-	} else {
-		a, err = usual(v)
+	a, ok, err := decodePlaces(body, m)
+	if !ok {
+		a, err = decodeWhole(body, status, m)
 	}
 	if err != nil {
 		return adapters.Answer{}, &adapters.BotError{Kind: adapters.BotGarbage, Err: err}
@@ -50,6 +44,35 @@ func decode(body []byte, status int, m *responseMapping) (adapters.Answer, error
 		}
 	}
 	return a, nil
+}
+
+// decodeWhole decodes a body whatever it is and whatever the mapping.
+func decodeWhole(body []byte, status int, m *responseMapping) (adapters.Answer, error) {
+	var v any
+	if err := json.Unmarshal(body, &v); err != nil {
+		return adapters.Answer{}, errors.New("the response is not JSON")
+	}
+	if m != nil {
+		return m.apply(v, status)
+	}
+	return usual(v)
+}
+
+// decodePlaces is decodeWhole for bodies and mappings of which only a few places need decoding. It is not ok for others;
+// a and err mean nothing then.
+func decodePlaces(body []byte, m *responseMapping) (a adapters.Answer, ok bool, err error) {
+	if m != nil && !m.simple || !json.Valid(body) {
+		return adapters.Answer{}, false, nil
+	}
+	if m != nil {
+		return m.pick(body)
+	}
+	o, ok := usualMembers(body)
+	if !ok {
+		return adapters.Answer{}, false, nil
+	}
+	a, err = usual(o)
+	return a, true, err
 }
 
 // usual understands an object with text, reply or messages and the fields of turnout's own contract, and a bare list of
@@ -281,6 +304,9 @@ func readSources(field string, v any) ([]adapters.Source, error) {
 
 // cleanText keeps valid UTF-8 with "\n" as line end and without control characters other than it and tab.
 func cleanText(s string) string {
+	if printable(s) {
+		return s
+	}
 	s = strings.ToValidUTF8(s, "\uFFFD")
 	s = strings.ReplaceAll(strings.ReplaceAll(s, "\r\n", "\n"), "\r", "\n")
 	return strings.Map(func(r rune) rune {
@@ -291,9 +317,21 @@ func cleanText(s string) string {
 	}, s)
 }
 
+// printable reports whether s is ASCII without control characters other than newline and tab.
+func printable(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if c := s[i]; c >= 0x7f || c < ' ' && c != '\n' && c != '\t' {
+			return false
+		}
+	}
+	return true
+}
+
 // cleanName is cleanText for one short line.
 func cleanName(s string) string {
-	s = strings.NewReplacer("\n", " ", "\t", " ").Replace(cleanText(s))
+	if s = cleanText(s); strings.ContainsAny(s, "\n\t") {
+		s = strings.NewReplacer("\n", " ", "\t", " ").Replace(s)
+	}
 	if len(s) > maxNameBytes {
 		s = strings.ToValidUTF8(s[:maxNameBytes], "")
 	}

@@ -4,9 +4,9 @@
 // expressions say what the body is and where in the answer to look. One Reply is one attempt: nothing is retried and no
 // redirect is followed.
 //
-// A running call cannot be cancelled inside the HTTP client. When the caller's context ends early, Reply returns at
-// once and the call goes on in the background until its own deadline, counting against max_conns all the while: a bot
-// that hangs costs at most max_conns connections, and further calls wait for one of them within their deadline.
+// A call has a lane: a client of its own with one connection, which is closed under it when the caller's context ends. So
+// a call runs on the caller's goroutine and can be cut off all the same. There are at most max_conns lanes; further calls
+// wait for one within their deadline.
 package webhook
 
 import (
@@ -27,7 +27,6 @@ import (
 
 	"turnout/adapters"
 	"turnout/adapters/netguard"
-	"turnout/adapters/worker"
 )
 
 // idleConn is shorter than what common servers keep an idle connection for, so that a call does not meet one that its
@@ -44,21 +43,26 @@ type Bot struct {
 	signKey  []byte // nil: calls are not signed
 	now      func() time.Time
 	dial     func(ctx context.Context, network, addr string) (net.Conn, error)
-	client   *fasthttp.HostClient
 	slots    chan struct{}
 	request  requestMapping
 	response *responseMapping // nil: the usual shapes
 
 	life    context.Context // ends with Close; parent of dials
 	end     context.CancelFunc
-	crew    *worker.Crew
-	running sync.WaitGroup // calls, including those that nobody waits for any more
+	running sync.WaitGroup // calls
 	mu      sync.Mutex     // guards what follows
 	closed  bool
-	conns   map[net.Conn]struct{}
+	lanes   map[*lane]struct{}
+	free    []*lane // the one used last is used next: its connection is warm
 }
 
-var _ adapters.Bot = (*Bot)(nil)
+var (
+	_ adapters.Bot    = (*Bot)(nil)
+	_ adapters.Prompt = (*Bot)(nil)
+)
+
+// Prompt implements adapters.Prompt: the connection is closed under a call whose context ends.
+func (*Bot) Prompt() {}
 
 var errClosed = errors.New("the bot is closed")
 
@@ -73,8 +77,7 @@ func New(spec adapters.Spec, d adapters.Deps) (adapters.Bot, error) {
 		return nil, fmt.Errorf("checking webhook bot: %w", err)
 	}
 	b := &Bot{
-		cfg: cfg, to: to, now: d.Now, dial: d.Dial, slots: make(chan struct{}, cfg.MaxConns), conns: map[net.Conn]struct{}{},
-		crew: worker.New(),
+		cfg: cfg, to: to, now: d.Now, dial: d.Dial, slots: make(chan struct{}, cfg.MaxConns), lanes: map[*lane]struct{}{},
 	}
 	if b.headers, err = resolveHeaders(cfg.Headers, d); err != nil {
 		return nil, fmt.Errorf("checking webhook bot: %w", err)
@@ -93,19 +96,6 @@ func New(spec adapters.Spec, d adapters.Deps) (adapters.Bot, error) {
 		return nil, fmt.Errorf("compiling webhook bot: %w", err)
 	}
 	b.life, b.end = context.WithCancel(context.Background())
-	b.client = &fasthttp.HostClient{
-		Addr: to.addr, IsTLS: to.tls, TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12},
-		Name: "turnout", NoDefaultUserAgentHeader: true,
-		DialTimeout:               b.connect,
-		MaxConns:                  cfg.MaxConns,
-		MaxIdleConnDuration:       idleConn,
-		MaxIdemponentCallAttempts: 1,
-		ReadTimeout:               cfg.Timeout,
-		WriteTimeout:              cfg.Timeout,
-		MaxResponseBodySize:       cfg.MaxResponse,
-		SecureErrorLogMessage:     true,
-		DisablePathNormalizing:    true,
-	}
 	return b, nil
 }
 
@@ -154,45 +144,27 @@ func (b *Bot) call(ctx context.Context, t adapters.Turn, body []byte) (*fasthttp
 	case <-b.life.Done():
 		return nil, &adapters.BotError{Kind: adapters.BotUnreachable, Err: errClosed}
 	}
-	if !b.enter() {
-		<-b.slots
+	defer func() { <-b.slots }()
+	l := b.enter()
+	if l == nil {
 		return nil, &adapters.BotError{Kind: adapters.BotUnreachable, Err: errClosed}
 	}
+	defer b.leave(l)
 	req, resp := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
+	defer fasthttp.ReleaseRequest(req)
 	b.fill(req, t, body)
 	if deadline, ok := ctx.Deadline(); ok {
 		req.SetTimeout(max(time.Until(deadline), time.Millisecond))
 	}
-	done := make(chan error, 1)
-	b.crew.Go(func() {
-		defer b.running.Done()
-		defer func() { <-b.slots }()
-		done <- b.attempt(req, resp)
-	})
-	select {
-	case err := <-done:
-		fasthttp.ReleaseRequest(req)
-		if err == nil {
-			return resp, nil
-		}
-		fasthttp.ReleaseResponse(resp)
-		return nil, classify(err)
-	case <-ctx.Done():
-		// The call still uses req and resp; they are left to the collector.
+	err := l.do(ctx, req, resp)
+	if err == nil {
+		return resp, nil
+	}
+	fasthttp.ReleaseResponse(resp)
+	if ctx.Err() != nil {
 		return nil, &adapters.BotError{Kind: adapters.BotTimeout, Err: ctx.Err()}
 	}
-}
-
-var errPanic = errors.New("the client panicked")
-
-// attempt runs at the root of a goroutine.
-func (b *Bot) attempt(req *fasthttp.Request, resp *fasthttp.Response) (err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = errPanic
-		}
-	}()
-	return b.client.Do(req, resp)
+	return nil, classify(err)
 }
 
 func (b *Bot) fill(req *fasthttp.Request, t adapters.Turn, body []byte) {
