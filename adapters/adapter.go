@@ -41,6 +41,8 @@ type Route struct {
 	// its own the server refuses what is declared larger and leaves the body a stream (RequestBodyStream): the handler
 	// counts what it reads, because a body need not declare its length.
 	MaxBody int64
+	// Person says that the endpoint does nothing but ask for a person: limits leave more room for it.
+	Person bool
 }
 
 // Sender is the add-on of push channels: those that speak to a provider. Pull channels (web, request-reply fronts) do
@@ -146,11 +148,13 @@ var (
 	ErrNotFound       = errors.New("not found")
 )
 
-// RefusedError says why a request of a client was refused for good. Code is one of the problem codes of the API; Detail
+// RefusedError says why a request of a client was refused: for good, or for RetryAfter. Code is one of the problem codes of the API; Detail
 // is a sentence that says what is wrong and how to mend it, free of the customer's own text.
 type RefusedError struct {
 	Code   string
 	Detail string
+	// RetryAfter is when the same request may work, for rate_limited; 0: the answer's own default, or never.
+	RetryAfter time.Duration
 }
 
 func (e *RefusedError) Error() string { return e.Code + ": " + e.Detail }
@@ -224,6 +228,9 @@ type Deps struct {
 	Timeline Timeline // channels only
 	Blobs    Blobs    // channels only
 
+	// Limits are the node's own: no setting of an instance goes beyond them.
+	Limits Limits
+
 	// Secret resolves a reference of the configuration.
 	Secret func(SecretRef) (Secret, error)
 	// Derive returns a 32-byte key for the named purpose, bound to this instance and stable over restarts.
@@ -234,6 +241,13 @@ type Deps struct {
 	// NewID returns n random bytes for ids; tests freeze it.
 	NewID func(n int) []byte
 	Log   *slog.Logger
+}
+
+// Limits are upper bounds for what customers send. The zero value is no bound.
+type Limits struct {
+	TextBytes int
+	// AttachmentBytes bounds one file; -1: there are no files.
+	AttachmentBytes int64
 }
 
 // Spec is the raw section of a resource. Decode fills v (a pointer to a struct with yaml tags) strictly: an unknown

@@ -19,6 +19,9 @@ func (p *piece) compare(node ast.Node) (condition, bool) {
 		return condition{}, false
 	}
 	operator, left, right := n.Operator, n.Left, n.Right
+	if f, ok := p.lowered(left); ok {
+		return compareText(f, operator, right)
+	}
 	f, ok := p.field(left)
 	if !ok {
 		if f, ok = p.field(right); !ok {
@@ -50,6 +53,22 @@ func (p *piece) field(node ast.Node) (field, bool) {
 	}
 	f, problem := p.names.lookup(path, p.phase)
 	return f, problem == ""
+}
+
+// lowered is the field of lower(name), where name is a text.
+func (p *piece) lowered(node ast.Node) (field, bool) {
+	n, ok := node.(*ast.BuiltinNode)
+	if !ok || n.Name != "lower" || len(n.Arguments) != 1 {
+		return field{}, false
+	}
+	f, ok := p.field(n.Arguments[0])
+	if !ok || f.kind != textField {
+		return field{}, false
+	}
+	read := f.text
+	f.path = "lower(" + f.path + ")"
+	f.text = func(f *frame) string { return strings.ToLower(read(f)) }
+	return f, true
 }
 
 func compareText(f field, operator string, right ast.Node) (condition, bool) {

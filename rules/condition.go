@@ -276,17 +276,31 @@ func (p *piece) atom(node ast.Node) condition {
 			return guarded(guards, c)
 		}
 	}
-	program, err := safeexpr.Compile(node.String(), env{}, safeexpr.Options{Bool: true, Functions: declared()})
+	evaluate, err := engine(node)
 	if err != nil {
 		return p.fail(node, "this part of the condition is not supported here; write it more simply")
 	}
-	return guarded(guards, condition{fallible: true, eval: func(f *frame) bool {
+	if n, ok := node.(*ast.BinaryNode); ok && !p.plain {
+		if c, ok := p.compareCalculated(n, evaluate); ok {
+			return guarded(guards, c)
+		}
+	}
+	return guarded(guards, condition{fallible: true, eval: evaluate})
+}
+
+// engine returns the evaluation of node by the expression engine.
+func engine(node ast.Node) (func(f *frame) bool, error) {
+	program, err := safeexpr.Compile(node.String(), env{}, safeexpr.Options{Bool: true, Functions: declared()})
+	if err != nil {
+		return nil, err
+	}
+	return func(f *frame) bool {
 		ok, err := program.Bool(f.env())
 		if err != nil {
 			f.failed = true
 		}
 		return ok && err == nil
-	}})
+	}, nil
 }
 
 func guarded(guards []func(*frame) bool, c condition) condition {

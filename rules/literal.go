@@ -12,7 +12,7 @@ const minLiteral = 3
 // literalKeys are the keys of a comparison of field that needs one of literals, lower-case ASCII, in the text. They are
 // nil, for no key, where a literal is too short to look for or the field is not one of the scanned texts.
 func literalKeys(f field, literals []string) []key {
-	target, ok := map[string]textID{"text": customerText, "bot.text": botText, "quoted": quotedText}[f.path]
+	target, ok := scannedTexts[strings.TrimSuffix(strings.TrimPrefix(f.path, "lower("), ")")]
 	if !ok || len(literals) == 0 {
 		return nil
 	}
@@ -25,6 +25,8 @@ func literalKeys(f field, literals []string) []key {
 	}
 	return keys
 }
+
+var scannedTexts = map[string]textID{"text": customerText, "bot.text": botText, "quoted": quotedText}
 
 // requiredLiterals returns texts of which every match of the pattern contains at least one, as lower-case ASCII; nil
 // when there are none.
@@ -93,8 +95,8 @@ func asciiRun(s string) string {
 	return strings.ToLower(best)
 }
 
-// lowerASCII is the text in which literals are looked for. A case-insensitive pattern takes two letters outside ASCII
-// for k and s, so they are replaced.
+// lowerASCII is the text in which literals are looked for. A case-insensitive pattern takes two letters outside ASCII for
+// k and s, and the lower case of a third one is i, so they are replaced.
 func lowerASCII(text string) string {
 	plain := true
 	for i := 0; i < len(text) && plain; i++ {
@@ -104,7 +106,8 @@ func lowerASCII(text string) string {
 	if plain {
 		return text
 	}
-	b := make([]byte, 0, len(text))
+	var b strings.Builder
+	b.Grow(len(text))
 	for i := 0; i < len(text); i++ {
 		c := text[i]
 		switch {
@@ -112,12 +115,14 @@ func lowerASCII(text string) string {
 			c += 'a' - 'A'
 		case c == 0xc5 && strings.HasPrefix(text[i:], "ſ"):
 			c, i = 's', i+1
+		case c == 0xc4 && strings.HasPrefix(text[i:], "İ"):
+			c, i = 'i', i+1
 		case c == 0xe2 && strings.HasPrefix(text[i:], "\u212a"): // the Kelvin sign
 			c, i = 'k', i+2
 		}
-		b = append(b, c)
+		b.WriteByte(c)
 	}
-	return string(b)
+	return b.String()
 }
 
 // scanner finds which of a set of literals occur in a text: by their first three bytes, and then in full.

@@ -4,9 +4,11 @@
 package problem
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
+	"math"
 	"strconv"
 
 	"github.com/valyala/fasthttp"
@@ -46,6 +48,9 @@ type Details struct {
 	Status int    `json:"status"`
 	Code   string `json:"code"`
 	Detail string `json:"detail,omitempty"`
+	// RetryAfter is what the header of that name says where the status asks for one, in whole seconds; 0 means
+	// RetryAfterSeconds.
+	RetryAfter int `json:"-"`
 }
 
 // New returns the body for a status, a code and a sentence.
@@ -59,7 +64,9 @@ func Of(err error) Details {
 	var refused *adapters.RefusedError
 	switch {
 	case errors.As(err, &refused):
-		return New(StatusOf(refused.Code), refused.Code, refused.Detail)
+		d := New(StatusOf(refused.Code), refused.Code, refused.Detail)
+		d.RetryAfter = int(math.Ceil(refused.RetryAfter.Seconds()))
+		return d
 	case errors.Is(err, adapters.ErrUnavailable):
 		return New(fasthttp.StatusServiceUnavailable, CodeStoreUnavailable,
 			"Nothing was kept. Send the same request again, with the same id, after the time in Retry-After.")
@@ -122,7 +129,7 @@ func WriteDetails(ctx *fasthttp.RequestCtx, d Details) {
 	switch d.Status {
 	case fasthttp.StatusServiceUnavailable, fasthttp.StatusTooManyRequests:
 		if len(ctx.Response.Header.Peek(fasthttp.HeaderRetryAfter)) == 0 {
-			ctx.Response.Header.Set(fasthttp.HeaderRetryAfter, strconv.Itoa(RetryAfterSeconds))
+			ctx.Response.Header.Set(fasthttp.HeaderRetryAfter, strconv.Itoa(cmp.Or(d.RetryAfter, RetryAfterSeconds)))
 		}
 	case fasthttp.StatusUnauthorized:
 		ctx.Response.Header.Set(fasthttp.HeaderWWWAuthenticate, "Bearer")

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/valyala/fasthttp"
 
@@ -27,6 +28,8 @@ func TestWriteError(t *testing.T) {
 		{adapters.ErrNotFound, 404, "not_found", ""},
 		{&adapters.RefusedError{Code: "window_closed", Detail: "d"}, 409, "window_closed", ""},
 		{&adapters.RefusedError{Code: "rate_limited", Detail: "d"}, 429, "rate_limited", "1"},
+		{&adapters.RefusedError{Code: "rate_limited", Detail: "d", RetryAfter: 2500 * time.Millisecond}, 429, "rate_limited", "3"},
+		{&adapters.RefusedError{Code: "window_closed", Detail: "d", RetryAfter: time.Minute}, 409, "window_closed", ""},
 		{&adapters.RefusedError{Code: "idempotency_mismatch", Detail: "d"}, 422, "idempotency_mismatch", ""},
 		{errors.New("pebble: secret-canary"), 500, "internal", ""},
 	} {

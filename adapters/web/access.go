@@ -1,6 +1,7 @@
 package web
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"strings"
@@ -51,14 +52,14 @@ func (c *Channel) preflight(ctx *fasthttp.RequestCtx) {
 func (c *Channel) allowOrigin(ctx *fasthttp.RequestCtx) bool {
 	h := &ctx.Response.Header
 	h.Add(fasthttp.HeaderVary, fasthttp.HeaderOrigin)
-	origin := string(ctx.Request.Header.Peek(fasthttp.HeaderOrigin))
-	if origin == "" {
+	origin := ctx.Request.Header.Peek(fasthttp.HeaderOrigin)
+	if len(origin) == 0 {
 		return true
 	}
-	if !c.origins[strings.ToLower(origin)] {
+	if !c.origins[string(origin)] && !c.origins[strings.ToLower(string(origin))] {
 		return false
 	}
-	h.Set(fasthttp.HeaderAccessControlAllowOrigin, origin)
+	h.SetBytesV(fasthttp.HeaderAccessControlAllowOrigin, origin)
 	h.Set(fasthttp.HeaderAccessControlExposeHeaders, fasthttp.HeaderRetryAfter)
 	return true
 }
@@ -86,11 +87,11 @@ func (c *Channel) signedIn(next signedInHandler) fasthttp.RequestHandler {
 
 // bearer returns the visitor whose token the request carries.
 func (c *Channel) bearer(ctx *fasthttp.RequestCtx) (visitor, error) {
-	scheme, token, _ := strings.Cut(string(ctx.Request.Header.Peek(fasthttp.HeaderAuthorization)), " ")
-	if !strings.EqualFold(scheme, "Bearer") {
+	scheme, token, _ := bytes.Cut(ctx.Request.Header.Peek(fasthttp.HeaderAuthorization), []byte{' '})
+	if !bytes.EqualFold(scheme, []byte("Bearer")) {
 		return visitor{}, errToken
 	}
-	return c.tokens.read(strings.TrimSpace(token))
+	return c.tokens.read(bytes.TrimSpace(token))
 }
 
 func refuseToken(ctx *fasthttp.RequestCtx, err error) {
@@ -107,5 +108,6 @@ func tokenAdvice(err error) string {
 // request returns the context of the work for one request: it ends with the channel and after the time that the store
 // is given.
 func (c *Channel) request() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(c.life, c.timing.accept)
+	b := newBrief(c.life, c.timing.accept)
+	return b, b.end
 }

@@ -39,7 +39,7 @@ type IdentityConfig struct {
 
 // AttachmentConfig bounds what customers may send as files.
 type AttachmentConfig struct {
-	// MaxBytes is the largest file; default 10 MiB. -1 refuses files altogether.
+	// MaxBytes is the largest file; default 10 MiB. -1 refuses files altogether. The node's limit is the upper bound.
 	MaxBytes int64 `yaml:"max_bytes"`
 	// Types are the media types taken, by content and not by name; the default is common images, PDF, plain text and
 	// voice notes. Types that a browser would run (HTML, SVG, XML) cannot be listed.
@@ -48,7 +48,7 @@ type AttachmentConfig struct {
 
 // LimitConfig bounds what one visitor, and the channel as a whole, can take.
 type LimitConfig struct {
-	// TextBytes is the longest text of a message; default 8192.
+	// TextBytes is the longest text of a message; default 8192. The node's limit is the upper bound.
 	TextBytes int `yaml:"text_bytes"`
 	// Rate is the number of messages per second that one visitor may send for long, Burst how many at once; defaults 5
 	// and 50.
@@ -123,6 +123,16 @@ func (c *Config) complete() error {
 	check(c.Limits.VisitorStreams > 0, "limits.visitor_streams: must be more than 0")
 	check(c.Limits.ChannelStreams > 0, "limits.channel_streams: must be more than 0")
 	return errors.Join(errs...)
+}
+
+// within keeps the limits of the channel within those of the node.
+func (c *Config) within(l adapters.Limits) {
+	if l.TextBytes > 0 {
+		c.Limits.TextBytes = min(c.Limits.TextBytes, l.TextBytes)
+	}
+	if l.AttachmentBytes != 0 { // -1, no files, is the least of both
+		c.Attachments.MaxBytes = min(c.Attachments.MaxBytes, l.AttachmentBytes)
+	}
 }
 
 func fill[T comparable](field *T, value T) {

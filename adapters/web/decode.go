@@ -207,9 +207,12 @@ func checkID(id string) error {
 }
 
 func checkLang(lang string) error {
+	if lang == "" {
+		return nil
+	}
 	ok := len(lang) <= maxLangChars
 	for _, subtag := range strings.Split(lang, "-") {
-		ok = ok && len(subtag) <= 8 && (subtag != "" || lang == "")
+		ok = ok && len(subtag) <= 8 && subtag != ""
 		for i := 0; ok && i < len(subtag); i++ {
 			c := subtag[i] | 0x20
 			ok = (c >= 'a' && c <= 'z') || (subtag[i] >= '0' && subtag[i] <= '9')

@@ -3,6 +3,7 @@ package web
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"net"
 	"strings"
 	"time"
@@ -121,6 +122,18 @@ func (s *eventStream) leave() {
 
 func (s *eventStream) run(conn net.Conn, head []byte, first []message.Visible, more bool) {
 	s.conn, s.w = conn, bufio.NewWriter(conn)
+	shortened := make(chan struct{})
+	shorten := context.AfterFunc(s.c.life, func() {
+		defer close(shortened)
+		// A write that is stuck must not hold up the channel's Close.
+		_ = conn.SetWriteDeadline(time.Now().Add(s.c.timing.goodbye))
+	})
+	// The server hands the connection's wrapper to another connection when this returns: nothing may be touching it then.
+	defer func() {
+		if !shorten() {
+			<-shortened
+		}
+	}()
 	s.w.Write(head)
 	s.w.WriteString(sseHead)
 	for _, e := range first {
@@ -177,9 +190,10 @@ func (s *eventStream) drain() error {
 
 func (s *eventStream) event(e message.Visible) { s.write(string(e.Type), eventCursor(e), e) }
 
-// write buffers one event. Errors of the buffer are sticky and come out of the next flush; JSON has no raw newlines, so
-// one data line is enough.
+// write buffers one event. Errors of the connection and of the buffer are sticky and come out of the next flush; JSON has
+// no raw newlines, so one data line is enough.
 func (s *eventStream) write(name string, id adapters.Cursor, data any) {
+	_ = s.extend()
 	if id != "" {
 		s.w.WriteString("id: " + string(id) + "\n")
 	}
@@ -189,12 +203,18 @@ func (s *eventStream) write(name string, id adapters.Cursor, data any) {
 }
 
 func (s *eventStream) flush() error {
-	wait := s.c.timing.write
-	if s.c.life.Err() != nil {
-		wait = s.c.timing.goodbye
-	}
-	if err := s.conn.SetWriteDeadline(time.Now().Add(wait)); err != nil {
+	if err := s.extend(); err != nil {
 		return err
 	}
 	return s.w.Flush()
+}
+
+// extend gives the client the time for one write. A buffer that is full goes out by itself, so everything that is
+// written needs it, not only a flush.
+func (s *eventStream) extend() error {
+	err := s.conn.SetWriteDeadline(time.Now().Add(s.c.timing.write))
+	if s.c.life.Err() != nil { // looked at last: the channel's Close shortens the deadline once, before this or after
+		err = s.conn.SetWriteDeadline(time.Now().Add(s.c.timing.goodbye))
+	}
+	return err
 }

@@ -91,8 +91,16 @@ func (f *follower) frame(s adapters.Signal) (signalFrame, bool) {
 	return signalFrame{Type: "typing", On: &s.Typing, By: s.By, Name: s.Name}, true
 }
 
+// frameHint is room for a frame with a message of usual length.
+const frameHint = 512
+
 // encode marshals a frame of this package; none of them can fail.
 func encode(v any) []byte {
+	if a, ok := v.(appender); ok {
+		if b, ok := a.appendJSON(make([]byte, 0, frameHint)); ok {
+			return b
+		}
+	}
 	b, err := json.Marshal(v)
 	if err != nil {
 		return []byte(`{"type":"error","code":"internal"}`)

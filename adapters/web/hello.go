@@ -22,7 +22,7 @@ func (s *socket) hello() (first []message.Visible, more, ok bool) {
 		s.refuse(closePolicy, badRequest(`The first frame must be {"type":"hello","token":TOKEN,"after":CURSOR}.`))
 		return nil, false, false
 	}
-	if s.visitor, err = s.c.tokens.read(f.token); err != nil {
+	if s.visitor, err = s.c.tokens.read([]byte(f.token)); err != nil {
 		code := closePolicy
 		if errors.Is(err, errExpired) {
 			code = closeExpired

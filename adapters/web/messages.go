@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
-	"io"
 	"math"
 	"strconv"
 	"time"
@@ -41,13 +40,7 @@ type pending struct {
 }
 
 func (c *Channel) postMessage(ctx *fasthttp.RequestCtx, v visitor) {
-	body, err := readBody(ctx, c.maxBody())
-	if err != nil {
-		ctx.SetConnectionClose()
-		problem.WriteError(ctx, err)
-		return
-	}
-	in, wait, err := c.readInbound(body, v)
+	in, wait, err := c.posted(ctx, v)
 	if err != nil {
 		problem.WriteError(ctx, err)
 		return
@@ -55,14 +48,27 @@ func (c *Channel) postMessage(ctx *fasthttp.RequestCtx, v visitor) {
 	c.take(ctx, in, wait)
 }
 
-// readBody returns the body of a request whose route has a limit of its own, which the server may leave as a stream. One
-// byte over the limit is enough to know: PostBody would read a body without a declared length to its end, if it has one.
-func readBody(ctx *fasthttp.RequestCtx, most int) ([]byte, error) {
+// posted reads the message of a request.
+func (c *Channel) posted(ctx *fasthttp.RequestCtx, v visitor) (message.Inbound, bool, error) {
+	buf := buffers.get()
+	defer buffers.put(buf)
+	body, err := readBody(ctx, buf, c.maxBody())
+	if err != nil {
+		ctx.SetConnectionClose()
+		return message.Inbound{}, false, err
+	}
+	return c.readInbound(body, v)
+}
+
+// readBody returns the body of a request whose route has a limit of its own, which the server may leave as a stream: it is
+// read into buf then. One byte over the limit is enough to know: PostBody would read a body without a declared length to
+// its end, if it has one.
+func readBody(ctx *fasthttp.RequestCtx, buf *[]byte, most int) ([]byte, error) {
 	stream := ctx.RequestBodyStream()
 	if stream == nil {
 		return ctx.PostBody(), nil
 	}
-	body, err := io.ReadAll(io.LimitReader(stream, int64(most)+1))
+	body, err := readMost(buf, stream, most+1)
 	switch {
 	case len(body) > most:
 		return nil, tooLarge("The body is longer than %d bytes.", most)
@@ -100,20 +106,20 @@ func (c *Channel) take(ctx *fasthttp.RequestCtx, in message.Inbound, wait bool) 
 			c.deps.Log.Error("reading an outcome", "channel", c.deps.Key, "conversation_id", receipt.Conversation, "error", err)
 		}
 	}
-	writeJSON(ctx, fasthttp.StatusAccepted, pending{
+	writeJSON(ctx, fasthttp.StatusAccepted, &pending{
 		Conversation: receipt.Conversation, Owner: receipt.Owner, Position: receipt.Owner.Position, Cursor: receiptCursor(receipt),
 	})
 }
 
 func writeOutcome(ctx *fasthttp.RequestCtx, out adapters.Outcome) {
 	if out.MergedInto != "" {
-		writeJSON(ctx, fasthttp.StatusOK, merged{Conversation: out.Conversation, MergedInto: out.MergedInto, Cursor: out.Cursor})
+		writeJSON(ctx, fasthttp.StatusOK, &merged{Conversation: out.Conversation, MergedInto: out.MergedInto, Cursor: out.Cursor})
 		return
 	}
 	if out.Messages == nil {
 		out.Messages = []message.Visible{}
 	}
-	writeJSON(ctx, fasthttp.StatusOK, answered{
+	writeJSON(ctx, fasthttp.StatusOK, &answered{
 		Conversation: out.Conversation, Owner: out.Owner, Position: out.Owner.Position, Messages: out.Messages, Cursor: out.Cursor,
 	})
 }

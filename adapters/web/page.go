@@ -168,7 +168,7 @@ func (f form) inbound(c *Channel, v visitor) (message.Inbound, error) {
 }
 
 func (c *Channel) pageVisitor(ctx *fasthttp.RequestCtx) (visitor, bool) {
-	v, err := c.tokens.read(string(ctx.Request.Header.Cookie(pageCookie)))
+	v, err := c.tokens.read(ctx.Request.Header.Cookie(pageCookie))
 	return v, err == nil
 }
 

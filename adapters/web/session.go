@@ -37,7 +37,7 @@ func (c *Channel) postSession(ctx *fasthttp.RequestCtx) {
 	}
 	v := visitor{id: c.newVisitor(), lang: lang}
 	if token != "" {
-		known, err := c.tokens.read(token)
+		known, err := c.tokens.read([]byte(token))
 		if err != nil {
 			refuseToken(ctx, err)
 			return
@@ -148,10 +148,19 @@ func (c *Channel) postTicket(ctx *fasthttp.RequestCtx, v visitor) {
 }
 
 func writeJSON(ctx *fasthttp.RequestCtx, status int, v any) {
-	body, err := json.Marshal(v)
-	if err != nil {
-		problem.WriteError(ctx, err)
-		return
+	buf := buffers.get()
+	defer buffers.put(buf)
+	body, ok := (*buf)[:0], false
+	if a, quick := v.(appender); quick {
+		body, ok = a.appendJSON(body)
+		*buf = body
+	}
+	if !ok {
+		var err error
+		if body, err = json.Marshal(v); err != nil {
+			problem.WriteError(ctx, err)
+			return
+		}
 	}
 	ctx.Response.SetStatusCode(status)
 	ctx.Response.Header.SetContentType("application/json")

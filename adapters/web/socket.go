@@ -329,7 +329,7 @@ func (s *socket) events(events []message.Visible) error {
 		if s.stopped() {
 			return nil
 		}
-		if err := s.send(encode(eventFrame{Type: "event", Cursor: eventCursor(e), Event: e})); err != nil {
+		if err := s.send(encode(&eventFrame{Type: "event", Cursor: eventCursor(e), Event: e})); err != nil {
 			return err
 		}
 	}

@@ -1,33 +1,27 @@
 package web
 
 import (
-	"crypto/hmac"
-	"crypto/sha256"
 	"encoding/base32"
-	"encoding/base64"
 	"encoding/binary"
 	"errors"
-	"strings"
 	"sync"
 	"time"
 
 	"turnout/adapters"
 )
 
-// A token is base64url(body) "." base64url(HMAC-SHA256(key, body)), where body is one byte of version, 16 bytes of
-// visitor id, 8 bytes of expiry in Unix seconds, the language behind its length in one byte, and the subject if the
+// A token is a sealed body (sealer) of one byte of version, 16 bytes of visitor id, 8 bytes of expiry in Unix seconds, the language behind its length in one byte, and the subject if the
 // visitor proved one. A ticket's body is the first three of these, 8 bytes of its own expiry, and a nonce. Each key is
 // derived for this channel and one purpose, so tokens of other channels, and tickets, do not pass as tokens.
 
 const (
-	tokenVersion  = 1
-	visitorBytes  = 16
-	tokenHead     = 1 + visitorBytes + 8
-	maxSubject    = 256
-	maxTokenChars = 1024
-	ticketLife    = time.Minute
-	ticketNonce   = 16
-	minSweep      = 256
+	tokenVersion = 1
+	visitorBytes = 16
+	tokenHead    = 1 + visitorBytes + 8
+	maxSubject   = 256
+	ticketLife   = time.Minute
+	ticketNonce  = 16
+	minSweep     = 256
 )
 
 var (
@@ -46,27 +40,35 @@ type visitor struct {
 }
 
 // address is the visitor as an address of the channel.
-func (v visitor) address() string { return "v_" + visitorEncoding.EncodeToString(v.id[:]) }
+func (v visitor) address() string {
+	var b [len(addressPrefix) + (visitorBytes*8+4)/5]byte
+	visitorEncoding.Encode(b[copy(b[:], addressPrefix):], v.id[:])
+	return string(b[:])
+}
+
+const addressPrefix = "v_"
 
 type tokens struct {
-	key []byte
-	now func() time.Time
+	seals *sealer
+	now   func() time.Time
 }
 
 func newTokens(d adapters.Deps) tokens {
-	return tokens{key: d.Derive("visitor-token"), now: d.Now}
+	return tokens{seals: newSealer(d.Derive("visitor-token")), now: d.Now}
 }
 
 func (t tokens) sign(v visitor) string {
 	body := v.head(tokenHead + 1 + len(v.lang) + len(v.subject))
 	body = append(body, byte(len(v.lang)))
 	body = append(body, v.lang...)
-	return seal(t.key, append(body, v.subject...))
+	return t.seals.seal(append(body, v.subject...))
 }
 
 // read returns the visitor of a token, errExpired or errToken.
-func (t tokens) read(token string) (visitor, error) {
-	body, ok := unseal(t.key, token)
+func (t tokens) read(token []byte) (visitor, error) {
+	st := t.seals.get()
+	defer t.seals.put(st)
+	body, ok := st.unseal(token)
 	if !ok {
 		return visitor{}, errToken
 	}
@@ -106,7 +108,7 @@ func unixTime(b []byte) time.Time { return time.Unix(int64(binary.BigEndian.Uint
 // ticket may stand in a URL because it is spent with the first use and worthless after a minute. Used ones are
 // remembered in memory until they expire, so a restart or a second node may let one be used again within its minute.
 type tickets struct {
-	key   []byte
+	seals *sealer
 	now   func() time.Time
 	newID func(int) []byte
 
@@ -117,7 +119,7 @@ type tickets struct {
 
 func newTickets(d adapters.Deps) *tickets {
 	return &tickets{
-		key: d.Derive("stream-ticket"), now: d.Now, newID: d.NewID, used: map[string]time.Time{}, sweepAt: minSweep,
+		seals: newSealer(d.Derive("stream-ticket")), now: d.Now, newID: d.NewID, used: map[string]time.Time{}, sweepAt: minSweep,
 	}
 }
 
@@ -126,12 +128,14 @@ func (t *tickets) issue(v visitor) (string, time.Time) {
 	expires := t.now().Add(ticketLife)
 	body := v.head(tokenHead + 8 + ticketNonce)
 	body = binary.BigEndian.AppendUint64(body, uint64(expires.Unix()))
-	return seal(t.key, append(body, t.newID(ticketNonce)...)), expires
+	return t.seals.seal(append(body, t.newID(ticketNonce)...)), expires
 }
 
 // redeem spends a ticket and returns its visitor, errExpired or errToken.
 func (t *tickets) redeem(ticket string) (visitor, error) {
-	body, ok := unseal(t.key, ticket)
+	st := t.seals.get()
+	defer t.seals.put(st)
+	body, ok := st.unseal([]byte(ticket))
 	if !ok || len(body) != tokenHead+8+ticketNonce {
 		return visitor{}, errToken
 	}
@@ -158,32 +162,4 @@ func (t *tickets) redeem(ticket string) (visitor, error) {
 	}
 	t.used[nonce] = expires
 	return v, nil
-}
-
-func seal(key, body []byte) string {
-	mac := hmac.New(sha256.New, key)
-	mac.Write(body)
-	return base64.RawURLEncoding.EncodeToString(body) + "." + base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
-}
-
-func unseal(key []byte, sealed string) ([]byte, bool) {
-	if len(sealed) > maxTokenChars {
-		return nil, false
-	}
-	head, tail, ok := strings.Cut(sealed, ".")
-	if !ok {
-		return nil, false
-	}
-	strict := base64.RawURLEncoding.Strict()
-	body, err := strict.DecodeString(head)
-	if err != nil {
-		return nil, false
-	}
-	given, err := strict.DecodeString(tail)
-	if err != nil {
-		return nil, false
-	}
-	mac := hmac.New(sha256.New, key)
-	mac.Write(body)
-	return body, hmac.Equal(given, mac.Sum(nil))
 }

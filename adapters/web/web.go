@@ -72,6 +72,7 @@ func New(spec adapters.Spec, d adapters.Deps) (adapters.Channel, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, fmt.Errorf("checking web channel: %w", err)
 	}
+	cfg.within(d.Limits)
 	c := &Channel{
 		deps:    d,
 		cfg:     cfg,
@@ -114,7 +115,7 @@ func (c *Channel) Routes() []adapters.Route {
 			Method: fasthttp.MethodPost, Path: api + "/messages", Handler: c.cors(c.signedIn(c.postMessage)),
 			MaxBody: int64(c.maxBody()),
 		},
-		{Method: fasthttp.MethodPost, Path: api + "/human", Handler: c.cors(c.signedIn(c.postHuman))},
+		{Method: fasthttp.MethodPost, Path: api + "/human", Handler: c.cors(c.signedIn(c.postHuman)), Person: true},
 		{Method: fasthttp.MethodPost, Path: api + "/observe", Handler: c.cors(c.signedIn(c.postObserve))},
 		{Method: fasthttp.MethodPost, Path: api + "/ticket", Handler: c.cors(c.signedIn(c.postTicket))},
 		{Method: fasthttp.MethodGet, Path: api + "/events", Handler: c.cors(c.getEvents)},

@@ -6,8 +6,8 @@
 package audit
 
 import (
+	"bytes"
 	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -54,15 +54,26 @@ type Event struct {
 	Encoded []byte
 }
 
-// Next returns the links that events add to a chain, in order. mac digests an encoded event.
+// Next returns the links that events add to a chain, in order. mac digests an encoded event. The events are those of whole
+// commits: what a decision causes stands in the commit of the decision.
 func Next(chain string, head Head, events []Event, mac func([]byte) []byte) ([]Link, error) {
 	var links []Link
+	var decided handoff
 	for _, e := range events {
 		entry, ok := entryOf(e.Event)
+		switch d := e.Data.(type) {
+		case *conversation.Decision:
+			if d.Kind == conversation.DecisionHandoff {
+				decided = handoff{op: e.Op, rule: d.Rule}
+			}
+		case *conversation.Handoff:
+			ok = decided != handoff{op: e.Op, rule: d.Rule}
+			decided = handoff{}
+		}
 		if !ok {
 			continue
 		}
-		entry.Digest = hex.EncodeToString(mac(e.Encoded))
+		entry.Digest = hexOf(mac(e.Encoded))
 		link, err := Append(chain, head, entry)
 		if err != nil {
 			return nil, err
@@ -73,21 +84,26 @@ func Next(chain string, head Head, events []Event, mac func([]byte) []byte) ([]L
 	return links, nil
 }
 
+// handoff is a decision whose effect, the diversion, is still to come in the same commit. It stands for one diversion: a
+// diversion that no decision of its rule precedes is a decision of its own, so that none goes without an entry.
+type handoff struct{ op, rule string }
+
 // Append links one entry to a chain; it fills Chain, N and Prev.
 func Append(chain string, head Head, e Entry) (Link, error) {
-	e.Chain, e.N, e.Prev = chain, head.N+1, hex.EncodeToString(head.Hash[:])
+	e.Chain, e.N, e.Prev = chain, head.N+1, hexOf(head.Hash[:])
 	for _, s := range []*string{&e.Type, &e.Kind, &e.Op, &e.Actor, &e.Rule, &e.Digest} {
 		*s = strings.ToValidUTF8(*s, "\ufffd") // JSON would replace it, and what is read back must encode to the same bytes
 	}
-	b, err := json.Marshal(e)
+	b, err := e.Append(make([]byte, 0, entrySize))
 	if err != nil {
-		return Link{}, fmt.Errorf("encoding audit entry: %w", err)
+		return Link{}, err
 	}
 	return Link{Entry: e, Bytes: b, Head: Head{N: e.N, Hash: sha256.Sum256(b)}}, nil
 }
 
 // entryOf says which events are decisions: everything that a rule, a person or the machine chose, one entry each. The
-// handoff event and the change of owner that a decision of kind handoff causes are its effect, not another decision.
+// handoff event and the change of owner that a decision of kind handoff causes are its effect, not another decision; for a
+// handoff event Next knows whether such a decision precedes it.
 func entryOf(e *conversation.Event) (Entry, bool) {
 	en := Entry{At: e.At, Seq: e.Seq, Type: string(e.Type), Epoch: e.Epoch.N, Op: e.Op, Actor: string(e.Actor.Kind)}
 	if e.Actor.ID != "" {
@@ -101,6 +117,8 @@ func entryOf(e *conversation.Event) (Entry, bool) {
 		en.Kind = "released" // somebody let a held message through
 	case *conversation.Decision:
 		en.Kind, en.Rule, en.Rules = string(d.Kind), d.Rule, d.Rules
+	case *conversation.Handoff:
+		en.Rule = d.Rule
 	case *conversation.OwnerMoved:
 		if d.Reason == conversation.ReasonHandoff {
 			return Entry{}, false
@@ -133,6 +151,7 @@ func entryOf(e *conversation.Event) (Entry, bool) {
 // Verify checks that links, in order, continue the chain after head, and returns the head after them. The error names the
 // first entry that does not fit.
 func Verify(chain string, head Head, entries [][]byte) (Head, error) {
+	var canon []byte
 	for i, b := range entries {
 		var e Entry
 		if err := json.Unmarshal(b, &e); err != nil {
@@ -143,10 +162,11 @@ func Verify(chain string, head Head, entries [][]byte) (Head, error) {
 			return head, fmt.Errorf("entry %d of %s belongs to chain %q", head.N+1, chain, e.Chain)
 		case e.N != head.N+1:
 			return head, fmt.Errorf("entry %d of %s has number %d", head.N+1, chain, e.N)
-		case e.Prev != hex.EncodeToString(head.Hash[:]):
+		case e.Prev != hexOf(head.Hash[:]):
 			return head, fmt.Errorf("entry %d of %s does not follow the one before", e.N, chain)
 		}
-		if canon, err := json.Marshal(e); err != nil || string(canon) != string(b) {
+		var err error
+		if canon, err = e.Append(canon[:0]); err != nil || !bytes.Equal(canon, b) {
 			return head, fmt.Errorf("entry %d of %s is not in canonical form", e.N, chain)
 		}
 		head = Head{N: e.N, Hash: sha256.Sum256(entries[i])}

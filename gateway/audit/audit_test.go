@@ -79,6 +79,18 @@ func commits(t testing.TB) [][]audit.Event {
 	do(system, conversation.Say{Sent: conversation.Sent{ID: "m_8", Part: part}}, conversation.Capture{Queue: "second"}, conversation.Uncapture{})
 	do(supervisor, conversation.Resolve{Override: true})
 	do(customer, conversation.Reopen{Queue: "care"})
+	divert := func(rule string) conversation.Divert {
+		return conversation.Divert{Handoff: conversation.Handoff{Rule: rule, Queue: "care", Priority: 5}}
+	}
+	decide := func(kind conversation.DecisionKind, rule string) conversation.Decide {
+		return conversation.Decide{Decision: conversation.Decision{Kind: kind, Phase: conversation.Inbound, Rule: rule, Rules: 3}}
+	}
+	do(system, divert("alone"))
+	do(system, decide(conversation.DecisionHandoff, "r"), divert("r"), divert("r")) // the second was not decided
+	do(system, decide(conversation.DecisionHandoff, "r"), divert("another"))
+	do(system, decide(conversation.DecisionTag, "r"), divert("r"))
+	do(system, decide(conversation.DecisionHandoff, "r"))
+	do(system, divert("r")) // in a commit of its own
 	do(system, conversation.Wipe{})
 	return all
 }
@@ -89,7 +101,9 @@ var decisions = map[string]int{
 	"conversation.opened ":         1,
 	"decision.made pass":           1,
 	"turn.failed breaker_open":     1,
-	"decision.made handoff":        1,
+	"decision.made handoff":        4,
+	"decision.made tag":            1,
+	"handoff.made ":                5,
 	"turn.discarded owner_changed": 1,
 	"offer.made ":                  2,
 	"offer.lapsed ":                1,

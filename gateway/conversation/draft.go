@@ -37,7 +37,8 @@ type Env struct {
 	Actor Actor
 }
 
-// Command is something to do to a conversation. It looks first and emits last: on an error nothing was emitted.
+// Command is something to do to a conversation. It looks first and emits last: on an error nothing was emitted. Only
+// emit changes the state, so that nothing has to be taken back.
 type Command interface {
 	decide(d *Draft) error
 }
@@ -54,12 +55,7 @@ func Begin(s *State, env Env) *Draft { return &Draft{State: *s, env: env} }
 
 // Do carries c out on the draft. On an error the draft is as it was before.
 func (d *Draft) Do(c Command) error {
-	before, n := d.State, len(d.Events)
-	if err := c.decide(d); err != nil {
-		d.State, d.Events = before, d.Events[:n]
-		return err
-	}
-	return nil
+	return c.decide(d) // so small that it is inlined: then a command need not be on the heap
 }
 
 // DoAs is Do by another actor than the draft's own.
@@ -69,6 +65,12 @@ func (d *Draft) DoAs(a Actor, c Command) error {
 	err := d.Do(c)
 	d.env.Actor = own
 	return err
+}
+
+// Result returns the state after Events, apart from the draft, so that whoever keeps it keeps nothing else.
+func (d *Draft) Result() *State {
+	s := d.State
+	return &s
 }
 
 // Now is the time of the draft.
@@ -89,8 +91,14 @@ func (d *Draft) emit(data Data) {
 	if err := d.State.Fold(e); err != nil {
 		panic(fmt.Sprintf("emitting %s: %v", e.Type, err)) // emit numbers events itself: only a slip here gets there
 	}
+	if d.Events == nil {
+		d.Events = make([]Event, 0, usualEvents)
+	}
 	d.Events = append(d.Events, e)
 }
+
+// usualEvents is how many events nearly every commit stays within: two to four for a turn, and for a beginning.
+const usualEvents = 4
 
 // exists is the guard of every command that a closed conversation takes too.
 func (d *Draft) exists() error {

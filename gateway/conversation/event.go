@@ -173,7 +173,7 @@ type TurnDropped struct {
 // TurnBroken records a failed bot call. A final one ends the turn.
 type TurnBroken struct {
 	ID      string `json:"id"`
-	Kind    string `json:"kind"` // adapters.BotErrorKind, or "breaker_open"
+	Kind    string `json:"kind"` // adapters.BotErrorKind, "breaker_open", "budget" or "gave_up"
 	Status  int    `json:"status,omitempty"`
 	Attempt int    `json:"attempt"`
 	Final   bool   `json:"final,omitempty"`
@@ -402,13 +402,10 @@ func newData(t Type) Data {
 var ErrEncoding = errors.New("no event of a version this build reads")
 
 // Encode returns the stored form of e: JSON.
-func (e *Event) Encode() ([]byte, error) {
-	b, err := json.Marshal(e)
-	if err != nil {
-		return nil, fmt.Errorf("encoding %s: %w", e.Type, err)
-	}
-	return b, nil
-}
+func (e *Event) Encode() ([]byte, error) { return e.Append(make([]byte, 0, encodedSize)) }
+
+// encodedSize is room for most events.
+const encodedSize = 768
 
 // Decode reads what Encode wrote, by this version or the one before. The event shares nothing with b.
 func Decode(b []byte) (Event, error) {

@@ -211,7 +211,7 @@ func TestFoldRefuses(t *testing.T) {
 }
 
 // FuzzDecode checks that whatever is taken for an event is one: it encodes to a form that stays, folds and shows itself
-// without a panic, and gives no note away.
+// without a panic, is written as encoding/json writes it, and gives no note away.
 func FuzzDecode(f *testing.F) {
 	for _, b := range storedLog(f) {
 		f.Add(b)
@@ -231,6 +231,9 @@ func FuzzDecode(f *testing.F) {
 		first, err := e.Encode()
 		if err != nil {
 			t.Fatal(err)
+		}
+		if diff := difference(&e, e.Append); diff != "" {
+			t.Fatal(diff)
 		}
 		back, err := conv.Decode(first)
 		if err != nil {

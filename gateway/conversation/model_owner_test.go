@@ -33,6 +33,11 @@ func (m *model) moveTo(owner message.OwnerKind, queue, agent, reason string) {
 	}
 }
 
+// acting: the right to go over another's head is a supervisor's alone.
+func (m *model) acting(a conv.Actor, override bool) string {
+	return firstOf(m.live(), refuse(override && a.Kind != conv.Supervisor, "not owner"))
+}
+
 func (m *model) divert(rule, queue string) string {
 	if o := m.live(); o != "ok" {
 		return o
@@ -46,7 +51,7 @@ func (m *model) divert(rule, queue string) string {
 }
 
 func (m *model) claim(a conv.Actor, override bool) string {
-	if o := firstOf(m.live(), refuse(!person(a), "not owner")); o != "ok" {
+	if o := firstOf(m.acting(a, override), refuse(!person(a), "not owner")); o != "ok" {
 		return o
 	}
 	if m.owner == message.OwnerAgent {
@@ -59,7 +64,7 @@ func (m *model) claim(a conv.Actor, override bool) string {
 }
 
 func (m *model) pass(a conv.Actor, queue, agent, reason string, override bool) string {
-	o := firstOf(m.live(), refuse(queue == "" && agent == "", "invalid"), refuse(m.owner == message.OwnerBot, "not owner"))
+	o := firstOf(m.acting(a, override), refuse(queue == "" && agent == "", "invalid"), refuse(m.owner == message.OwnerBot, "not owner"))
 	if o == "ok" && !override {
 		o = m.holding(a)
 	}
@@ -78,9 +83,9 @@ func (m *model) pass(a conv.Actor, queue, agent, reason string, override bool) s
 }
 
 func (m *model) release(a conv.Actor, override bool) string {
-	o := firstOf(m.live(), refuse(m.owner == message.OwnerBot, "nothing"))
+	o := firstOf(m.acting(a, override), refuse(m.owner == message.OwnerBot, "nothing"))
 	if override {
-		o = firstOf(o, refuse(!person(a), "not owner"), refuse(m.must && !m.touched, "must reach human"))
+		o = firstOf(o, refuse(m.must && !m.touched, "must reach human"))
 	} else {
 		o = firstOf(o, m.holding(a), refuse(m.returns >= 2, "return limit"))
 	}
@@ -103,7 +108,7 @@ func (m *model) autoRelease() string {
 }
 
 func (m *model) resolve(a conv.Actor, override bool) string {
-	o := firstOf(m.live(), refuse(!person(a), "not owner"))
+	o := firstOf(m.acting(a, override), refuse(!person(a), "not owner"))
 	if !override {
 		o = firstOf(o, m.holding(a))
 	}

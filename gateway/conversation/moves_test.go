@@ -86,9 +86,12 @@ func (w *world) staff() conv.Actor {
 	return pick(w, "staff", ann, ben, supervisor)
 }
 
-// override draws whether an actor uses the right of supervisors, which only they do.
+// override draws whether an actor uses the right of supervisors, or tries to.
 func (w *world) override(a conv.Actor) bool {
-	return a.Kind == conv.Supervisor && w.chance("override", 2)
+	if a.Kind == conv.Supervisor {
+		return w.chance("override", 2)
+	}
+	return w.chance("presumption", 8)
 }
 
 func (w *world) queue() string { return pick(w, "queue", "care", "sales") }

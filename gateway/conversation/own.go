@@ -27,6 +27,18 @@ const (
 // MaxReturns is how often people may give a conversation back to the bot.
 const MaxReturns = 2
 
+// acting is the guard of what the owner of an open conversation may do. Override, in all of these commands, goes over
+// another's ownership; it is a supervisor's, in the log too.
+func (d *Draft) acting(override bool) error {
+	if err := d.live(); err != nil {
+		return err
+	}
+	if override && d.env.Actor.Kind != Supervisor {
+		return ErrNotOwner
+	}
+	return nil
+}
+
 // Divert hands the conversation to a queue. From the bot it changes the owner; while people have it, it only raises what
 // the queue orders by. A conversation captured while the queue was closed stays so.
 type Divert struct {
@@ -52,14 +64,14 @@ func (c Divert) decide(d *Draft) error {
 }
 
 // Claim makes the acting agent the owner of a conversation that waits, or that the bot has. Claiming what one holds is
-// ErrNothing. Override lets a supervisor take it from another agent.
+// ErrNothing. With Override it is also taken from another agent.
 type Claim struct {
 	Name     string
 	Override bool
 }
 
 func (c Claim) decide(d *Draft) error {
-	if err := d.live(); err != nil {
+	if err := d.acting(c.Override); err != nil {
 		return err
 	}
 	if !d.env.Actor.Person() {
@@ -78,8 +90,7 @@ func (c Claim) decide(d *Draft) error {
 	return nil
 }
 
-// Transfer passes a conversation that the actor holds to another agent, or back to a queue when Agent is empty. Override
-// is a supervisor's.
+// Transfer passes a conversation that the actor holds to another agent, or back to a queue when Agent is empty.
 type Transfer struct {
 	Queue    string
 	Agent    string
@@ -106,7 +117,7 @@ func (c Escalate) decide(d *Draft) error {
 }
 
 func (d *Draft) pass(m OwnerMoved, override bool) error {
-	if err := d.live(); err != nil {
+	if err := d.acting(override); err != nil {
 		return err
 	}
 	o, to := d.State.Owner, &m.To
@@ -131,15 +142,15 @@ func (d *Draft) pass(m OwnerMoved, override bool) error {
 	return nil
 }
 
-// Release gives the conversation back to the bot. People may do so MaxReturns times; Override is a supervisor's. Auto is
-// the system's return of a conversation that came only because the bot was down and that no agent has touched.
+// Release gives the conversation back to the bot. People may do so MaxReturns times, with Override more often. Auto is the
+// system's return of a conversation that came only because the bot was down and that no agent has touched.
 type Release struct {
 	Override bool
 	Auto     bool
 }
 
 func (c Release) decide(d *Draft) error {
-	if err := d.live(); err != nil {
+	if err := d.acting(c.Override); err != nil {
 		return err
 	}
 	s := &d.State
@@ -162,8 +173,6 @@ func (c Release) decide(d *Draft) error {
 		if s.Returns >= MaxReturns {
 			return ErrReturnLimit
 		}
-	} else if !d.env.Actor.Person() {
-		return ErrNotOwner
 	} else if s.MustReachHuman && s.Owner.Kind != message.OwnerAgent && (s.Handoff == nil || !s.Handoff.Touched) {
 		return ErrMustReachHuman
 	}
@@ -175,7 +184,7 @@ func (c Release) decide(d *Draft) error {
 type Resolve struct{ Override bool }
 
 func (c Resolve) decide(d *Draft) error {
-	if err := d.live(); err != nil {
+	if err := d.acting(c.Override); err != nil {
 		return err
 	}
 	if !d.env.Actor.Person() {

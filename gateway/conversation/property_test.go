@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"reflect"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -162,7 +163,11 @@ func (w *world) attempt(op string, acts []act, how crash, rivals bool) (ok bool)
 		if a.after == done && outcome != "ok" || a.after == refused && outcome == "ok" {
 			continue
 		}
+		before, events := d.State, len(d.Events)
 		outcome = errorName(d.DoAs(a.actor, a.c))
+		if outcome != "ok" && (len(d.Events) != events || !reflect.DeepEqual(d.State, before)) {
+			w.t.Fatalf("%T%+v by %s: %s, but the draft became\n%s\nit was\n%s", a.c, a.c, a.actor.Kind, outcome, asJSON(w.t, d.State), asJSON(w.t, before))
+		}
 		if want := a.model(m); outcome != want {
 			w.t.Fatalf("%T%+v by %s: %s, the model says %s\n%s", a.c, a.c, a.actor.Kind, outcome, want, asJSON(w.t, d.State))
 		}

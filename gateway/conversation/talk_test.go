@@ -134,7 +134,7 @@ func TestSendHold(t *testing.T) {
 		{"before time", func(s *script) { s.do(ann, hi) }, []conv.Type{conv.TimerSet, conv.MessageSent}, 1},
 		{"undone", func(s *script) { s.do(ann, conv.UndoHeld{ID: "m_1"}) }, []conv.Type{conv.TimerSet, conv.MessageStatus}, 0},
 		{"undone by a supervisor", func(s *script) { s.do(supervisor, conv.UndoHeld{ID: "m_1"}) }, []conv.Type{conv.TimerSet, conv.MessageStatus}, 0},
-		{"taken over", func(s *script) { s.do(ben, conv.Claim{Override: true}); s.do(system, fire, hi) },
+		{"taken over", func(s *script) { s.do(supervisor, conv.Claim{Override: true}); s.do(system, fire, hi) },
 			[]conv.Type{conv.OwnerChanged, conv.TimerFired, conv.MessageStatus}, 1},
 		{"released", func(s *script) { s.do(ann, conv.Release{}); s.do(system, hi) },
 			[]conv.Type{conv.OwnerChanged, conv.TimerSet, conv.MessageStatus}, 1},

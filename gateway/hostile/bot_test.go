@@ -2,11 +2,15 @@ package hostile
 
 import (
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"unicode"
+	"unicode/utf8"
 )
 
 // bot is a bot that says again what it hears. It remembers what it heard by the client's id of the message.
@@ -16,13 +20,15 @@ type bot struct {
 	mu    sync.Mutex
 	heard map[string]string
 	held  chan struct{} // turns that hold wait for it to close
+
+	garbled atomic.Int64 // requests whose body is no JSON in UTF-8, or has a text with controls
 }
 
 const (
 	saidBefore = "You said: "
-	// floodText makes the bot answer with more than any buffer of a connection takes in.
+	// floodText makes the bot answer with the longest text, of letters that take six bytes each on the way to clients.
 	floodText = "please-tell-me-everything"
-	floodSize = 400 << 10
+	floodSize = 6 * (60 << 10)
 	holdText  = "please-take-your-time"
 )
 
@@ -41,7 +47,12 @@ func (b *bot) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			Text string `json:"text"`
 		} `json:"message"`
 	}
-	if err := json.NewDecoder(r.Body).Decode(&turn); err != nil {
+	body, err := io.ReadAll(r.Body)
+	if err == nil {
+		err = json.Unmarshal(body, &turn)
+	}
+	if err != nil || !utf8.Valid(body) || strings.ContainsFunc(turn.Message.Text, control) {
+		b.garbled.Add(1)
 		http.Error(w, "this is no turn", http.StatusBadRequest)
 		return
 	}
@@ -51,7 +62,7 @@ func (b *bot) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	answer := saidBefore + turn.Message.Text
 	switch turn.Message.Text {
 	case floodText:
-		answer = strings.Repeat("All of it. ", floodSize/11)
+		answer = strings.Repeat("<", floodSize/6)
 	case holdText:
 		select {
 		case <-b.held:
@@ -62,6 +73,8 @@ func (b *bot) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(map[string]string{"text": answer}) // a gateway that hung up is its own test's matter
 }
+
+func control(r rune) bool { return unicode.IsControl(r) && r != '\n' && r != '\t' }
 
 func (b *bot) text(id string) (string, bool) {
 	b.mu.Lock()

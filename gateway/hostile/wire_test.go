@@ -200,3 +200,18 @@ func refused(t testing.TB, a answer, status int, code string) {
 		t.Errorf("got %s, want %d %s with a detail", a, status, code)
 	}
 }
+
+// head200 sends a request whose response has no end, and returns the status.
+func head200(c net.Conn, raw string) (status int, err error) {
+	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
+		return 0, err
+	}
+	if _, err := io.WriteString(c, raw); err != nil {
+		return 0, err
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		return 0, err
+	}
+	return resp.StatusCode, nil
+}

@@ -157,7 +157,14 @@ func start(t testing.TB, s setup) *world {
 		t.Fatal(err)
 	}
 	w.addr, w.ops = w.gateway.Addr(), w.gateway.OpsAddr()
-	t.Cleanup(w.stop)
+	t.Cleanup(func() {
+		w.stop()
+		for tenant, b := range w.bots {
+			if n := b.garbled.Load(); n > 0 {
+				t.Errorf("the bot of %s was sent %d requests that are no text", tenant, n)
+			}
+		}
+	})
 	return w
 }
 

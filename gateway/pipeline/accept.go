@@ -105,7 +105,7 @@ type plan struct {
 func (p *Pipeline) plan(ctx context.Context, ch *Channel, snap *store.Snapshot, op store.Token, in message.Inbound) (*plan, error) {
 	now := p.ms()
 	d, step := p.draft(ch, snap, op, in.From, now)
-	judged, err := p.judgeInbound(ctx, ch, &d.State, in)
+	judged, err := p.judgeInbound(ctx, ch, &d.State, in, now)
 	if err != nil {
 		return nil, unavailable(err)
 	}
@@ -132,7 +132,7 @@ func (p *Pipeline) plan(ctx context.Context, ch *Channel, snap *store.Snapshot, 
 	if pl.flight = p.startTurn(d, ch, step.Ref, lease, now); pl.flight != nil {
 		step.Take = pl.flight.lease
 	}
-	step.Events, step.State = d.Events, &d.State
+	step.Events, step.State = d.Events, d.Result()
 	pl.step = step
 	return pl, nil
 }

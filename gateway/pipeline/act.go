@@ -27,8 +27,14 @@ func (p *Pipeline) Act(ctx context.Context, r store.Ref, a conversation.Actor, o
 		if err := p.Faults.Hit(ctx, fault.ActDecided); err != nil {
 			return nil, err
 		}
-		_, err = p.commit(ctx, store.Step{Ref: r, Op: op, Base: snap.Version, Events: d.Events, State: &d.State})
+		done, err := p.commit(ctx, store.Step{Ref: r, Op: op, Base: snap.Version, Events: d.Events, State: d.Result()})
 		switch {
+		case err == nil && done.Repeat:
+			// The draft was decided a second time, on what the first had made: what is durable is the first one's.
+			if snap, err = p.Store.Load(ctx, r); err != nil {
+				return nil, err
+			}
+			return snap.State, nil
 		case err == nil:
 			if d.State.Working() {
 				p.kick()

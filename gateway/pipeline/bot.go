@@ -22,7 +22,7 @@ type Bot struct {
 	Alternate *Bot
 
 	prompt  bool // the adapter returns when its context ends
-	breaker circuitbreaker.CircuitBreaker[any]
+	breaker gate
 
 	mu      sync.Mutex
 	running int
@@ -37,16 +37,36 @@ type BreakerSettings struct {
 	OpenFor  time.Duration
 }
 
+// gate lets a call through to a bot while the breaker is closed and the tenant's budget lasts.
+type gate struct {
+	circuitbreaker.CircuitBreaker[any]
+	budget *budget
+}
+
+// TryAcquirePermit lets one call through. The budget goes first: a permit that is not used would keep a breaker that probes
+// from closing.
+func (g gate) TryAcquirePermit() bool {
+	if !g.budget.take() {
+		return false
+	}
+	if !g.CircuitBreaker.TryAcquirePermit() {
+		g.budget.back()
+		return false
+	}
+	return true
+}
+
 // ready completes the bot's own state; closed is called when the breaker closes again.
-func (b *Bot) ready(kick, closed func()) {
+func (b *Bot) ready(kick, closed func(), budget *budget) {
 	b.kick = kick
 	_, b.prompt = b.Bot.(adapters.Prompt)
-	b.breaker = circuitbreaker.NewBuilder[any]().
+	breaker := circuitbreaker.NewBuilder[any]().
 		WithFailureThresholdPeriod(max(1, b.Breaker.Failures), max(time.Second, b.Breaker.Window)).
 		WithDelay(b.Breaker.OpenFor).
 		WithSuccessThreshold(1).
 		OnClose(func(circuitbreaker.StateChangedEvent) { closed() }).
 		Build()
+	b.breaker = gate{breaker, budget}
 }
 
 // enter takes a place for one call; leave gives it back.

@@ -44,6 +44,9 @@ func (e *Edge) Accept(ctx context.Context, in message.Inbound) (adapters.Receipt
 		return adapters.Receipt{}, fmt.Errorf("%w: %w", adapters.ErrUnavailable, errStopped)
 	}
 	defer e.p.group.Done()
+	if err := e.p.admit(ctx, e.ch, in); err != nil {
+		return adapters.Receipt{}, err
+	}
 	a, err := e.p.accept(ctx, e.ch, in)
 	if err != nil {
 		return adapters.Receipt{}, err
@@ -102,7 +105,7 @@ func (e *Edge) onOpen(ctx context.Context, from message.Address, do func(*conver
 		if len(d.Events) == 0 {
 			return step.Ref, nil
 		}
-		step.Events, step.State = d.Events, &d.State
+		step.Events, step.State = d.Events, d.Result()
 		_, err = p.commit(ctx, step)
 		switch {
 		case err == nil:
@@ -114,17 +117,24 @@ func (e *Edge) onOpen(ctx context.Context, from message.Address, do func(*conver
 	}
 }
 
-// Observe implements adapters.Inbox.
+// Observe implements adapters.Inbox. What is observed of a conversation that is not the sender's own goes nowhere.
 func (e *Edge) Observe(o message.Observation) {
-	ref := store.Ref{Tenant: e.ch.Tenant.Handle, ID: o.ReadIn}
-	if ref.ID == "" {
+	o.From.Channel = e.ch.Key
+	var snap *store.Snapshot
+	if o.ReadIn != "" {
+		own, err := e.own(e.p.root, o.From, o.ReadIn)
+		if err != nil {
+			return
+		}
+		snap = own
+	} else {
 		found, err := e.p.Store.Find(e.p.root, e.ch.Tenant.Handle, o.From, nil)
 		if err != nil || found.Snapshot == nil {
 			return
 		}
-		ref = found.Snapshot.Ref
+		snap = found.Snapshot
 	}
-	e.p.hub.signal(conversationKey(ref), signalFrame{by: message.ByCustomer, typing: o.Typing, read: o.Read})
+	e.p.hub.signal(conversationKey(snap.Ref), signalFrame{by: message.ByCustomer, typing: o.Typing, read: o.Read})
 }
 
 // Watch implements adapters.Timeline.

@@ -24,22 +24,18 @@ type judgement struct {
 	say     *rules.Saying
 }
 
-// inputs are what a decision rested on and the log does not hold otherwise.
+// inputs are what a decision rested on and the log does not hold otherwise. Counts, profile and the time of opening are
+// those of the fold before the decision, the clock is the decision's own time.
 type inputs struct {
-	Now      int64                      `json:"now"`
-	Turns    int                        `json:"turns,omitempty"`
-	Returns  int                        `json:"returns,omitempty"`
-	Handoffs int                        `json:"handoffs,omitempty"`
-	Queues   map[string]rules.QueueView `json:"queues,omitempty"`
-	Profile  *message.Profile           `json:"profile,omitempty"`
+	Queues map[string]rules.QueueView `json:"queues,omitempty"`
 }
 
 // judgeInbound lets the rules of now look at a message. Nothing is done yet.
-func (p *Pipeline) judgeInbound(ctx context.Context, ch *Channel, s *conversation.State, in message.Inbound) (judgement, error) {
+func (p *Pipeline) judgeInbound(ctx context.Context, ch *Channel, s *conversation.State, in message.Inbound, now int64) (judgement, error) {
 	set, version := ch.Tenant.Rules.Current()
 	j := judgement{version: version}
 	j.scores, j.memory = p.Detector.Customer(in.Text, in.Lang, s.Memory)
-	x, in0, err := p.exchange(ctx, ch, s, set)
+	x, rested, err := p.exchange(ctx, ch, s, set, now)
 	if err != nil {
 		return j, err
 	}
@@ -48,7 +44,7 @@ func (p *Pipeline) judgeInbound(ctx context.Context, ch *Channel, s *conversatio
 		x.Profile = in.Profile
 	}
 	j.verdict = set.Eval(x)
-	j.inputs = in0.encode()
+	j.inputs = rested.encode()
 	j.say = j.verdict.Say
 	switch {
 	case j.verdict.Handoff != nil:
@@ -73,7 +69,7 @@ func (p *Pipeline) judgeInbound(ctx context.Context, ch *Channel, s *conversatio
 }
 
 // judgeAnswer lets the rules that the turn began with look at the bot's whole answer.
-func (p *Pipeline) judgeAnswer(ctx context.Context, ch *Channel, s *conversation.State, t *conversation.Turn, last message.Inbound, scores signal.Scores, a adapters.Answer) (judgement, error) {
+func (p *Pipeline) judgeAnswer(ctx context.Context, ch *Channel, s *conversation.State, t *conversation.Turn, asked asked, a adapters.Answer, now int64) (judgement, error) {
 	set, err := ch.Tenant.Rules.Version(ctx, t.Rules)
 	if err != nil {
 		return judgement{}, err
@@ -82,18 +78,18 @@ func (p *Pipeline) judgeAnswer(ctx context.Context, ch *Channel, s *conversation
 	j := judgement{version: t.Rules}
 	var bot signal.Scores
 	bot, j.memory = p.Detector.Bot(text, s.Memory)
-	j.scores = scores.Merge(bot)
-	x, in0, err := p.exchange(ctx, ch, s, set)
+	j.scores = asked.scores.Merge(bot)
+	x, rested, err := p.exchange(ctx, ch, s, set, now)
 	if err != nil {
 		return j, err
 	}
-	x.Phase, x.Message, x.Scores, x.Lang = rules.Answer, last, j.scores, j.memory.Language
+	x.Phase, x.Message, x.Scores, x.Lang = rules.Answer, asked.last(), j.scores, j.memory.Language
 	x.Bot = &rules.BotView{
 		Text: text, Confidence: a.Confidence, Intent: a.Intent, Fallback: a.Fallback,
 		End: a.End, Handoff: a.Handoff != nil, Sources: len(a.Sources), Parts: len(a.Parts),
 	}
 	j.verdict = set.Eval(x)
-	j.inputs = in0.encode()
+	j.inputs = rested.encode()
 	j.say = j.verdict.Say
 	if j.verdict.Handoff != nil {
 		j.handoff = p.handoff(ch, j.verdict.Handoff)
@@ -102,13 +98,13 @@ func (p *Pipeline) judgeAnswer(ctx context.Context, ch *Channel, s *conversation
 	return j, nil
 }
 
-func (p *Pipeline) exchange(ctx context.Context, ch *Channel, s *conversation.State, set *rules.Set) (*rules.Exchange, inputs, error) {
-	now := p.Now()
-	in := inputs{Now: now.UnixMilli(), Turns: s.Turns, Returns: s.Returns, Handoffs: s.Handoffs, Profile: s.Profile}
+// exchange is the part of what rules see that is the same for both sides.
+func (p *Pipeline) exchange(ctx context.Context, ch *Channel, s *conversation.State, set *rules.Set, now int64) (*rules.Exchange, inputs, error) {
 	x := &rules.Exchange{
 		Profile: s.Profile, Turns: s.Turns + 1, Returns: s.Returns, Handoffs: s.Handoffs,
-		OpenedAt: time.UnixMilli(s.OpenedAt), Now: now, Tags: s.Tags,
+		OpenedAt: time.UnixMilli(s.OpenedAt), Now: time.UnixMilli(now), Tags: s.Tags,
 	}
+	var in inputs
 	if set.ReadsQueues() { // figures of people cost a look around: only for rules that ask
 		q, err := p.queueViews(ctx, ch.Tenant)
 		if err != nil {
@@ -145,6 +141,9 @@ func (p *Pipeline) queueViews(ctx context.Context, t *Tenant) (map[string]rules.
 }
 
 func (in inputs) encode() json.RawMessage {
+	if in.Queues == nil {
+		return nil
+	}
 	b, err := json.Marshal(in)
 	must(err) // plain fields: cannot fail
 	return b

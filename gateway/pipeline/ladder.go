@@ -15,6 +15,9 @@ const maxAttempts = 4
 // alternate bot, a person; or capture, with an honest word, when too many wait for people already.
 func (p *Pipeline) fail(f *flight, cause error) {
 	kind, status := trouble(cause)
+	if errors.Is(cause, errBreakerOpen) && p.overBudget(f.ch.Tenant) {
+		kind = kindBudget
+	}
 	if next := p.rung(f, kind, status); next != nil && next.enter() && p.retake(f, next, kind, status) {
 		return
 	}
@@ -31,7 +34,7 @@ func (p *Pipeline) fail(f *flight, cause error) {
 
 // rung is the bot to try next, nil for none.
 func (p *Pipeline) rung(f *flight, kind string, status int) *Bot {
-	if f.turn.Attempt >= maxAttempts {
+	if f.turn.Attempt >= maxAttempts || kind == kindBudget { // the budget is that of all the tenant's bots
 		return nil
 	}
 	mayHelp := kind == string(adapters.BotUnreachable) || status == 502 || status == 503 || status == 504
@@ -69,7 +72,7 @@ func (p *Pipeline) retake(f *flight, bot *Bot, kind string, status int) bool {
 		next.known = nil
 		_, err = p.commit(p.root, store.Step{
 			Ref: f.ref, Op: op, Base: snap.Version, Holding: f.lease.Token, Drop: true, Take: next.lease,
-			Events: d.Events, State: &d.State,
+			Events: d.Events, State: d.Result(),
 		})
 		switch {
 		case err == nil:
@@ -108,6 +111,9 @@ func (p *Pipeline) toPeople(d *conversation.Draft, f *flight) error {
 	return d.Do(conversation.Say{Sent: say})
 }
 
+// kindBudget is the kind of failure of a turn for which no call was left.
+const kindBudget = "budget"
+
 // trouble names what went wrong.
 func trouble(err error) (kind string, status int) {
 	var be *adapters.BotError
@@ -122,6 +128,9 @@ func trouble(err error) (kind string, status int) {
 
 // returnAll gives back to the bot what came to people only because it was down and what no agent has touched.
 func (p *Pipeline) returnAll(t *Tenant) {
+	if p.overBudget(t) {
+		return // the bot is well but may not be asked
+	}
 	waiting, err := p.Store.Waiting(p.root, t.Handle, "", returnPage)
 	captured, errCaptured := p.Store.Captured(p.root, t.Handle, "", returnPage)
 	if err := errors.Join(err, errCaptured); err != nil {

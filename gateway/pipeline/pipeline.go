@@ -82,6 +82,18 @@ type Tenant struct {
 	// CaptureOver is the number of waiting conversations above which a conversation that comes only because the bot is
 	// down is captured instead of queued; 0: never.
 	CaptureOver int
+	// Limits are what the tenant's customers may take.
+	Limits Limits
+
+	throttle *throttle
+	budget   *budget
+}
+
+// ready completes the tenant's own state; renewed is called when a day begins after one whose bot calls were used up.
+func (t *Tenant) ready(now func() time.Time, renewed func()) {
+	if t.throttle == nil {
+		t.throttle, t.budget = newThrottle(t.Limits), &budget{most: t.Limits.BotCallsPerDay, now: now, renewed: renewed}
+	}
 }
 
 // Channel is what a turn needs to know of a channel.
@@ -117,10 +129,12 @@ func New(ctx context.Context, o Options) *Pipeline {
 	seen := map[*Bot]bool{}
 	for _, c := range o.Channels {
 		p.channels[c.Key] = c
+		back := func() { p.goes("returning conversations", func() { p.returnAll(c.Tenant) }) }
+		c.Tenant.ready(o.Now, back)
 		for b := c.Bot; b != nil && !seen[b]; b = b.Alternate {
 			seen[b] = true
 			p.bots = append(p.bots, b)
-			b.ready(p.kick, func() { p.goes("returning conversations", func() { p.returnAll(c.Tenant) }) })
+			b.ready(p.kick, back, c.Tenant.budget)
 		}
 	}
 	return p

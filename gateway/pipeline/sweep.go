@@ -92,7 +92,7 @@ func (p *Pipeline) take(ctx context.Context, r store.Ref) {
 	if len(d.Events) == 0 {
 		return // the bot is at its limit: leaving a place kicks the sweep
 	}
-	step := store.Step{Ref: r, Op: op, Base: snap.Version, Events: d.Events, State: &d.State}
+	step := store.Step{Ref: r, Op: op, Base: snap.Version, Events: d.Events, State: d.Result()}
 	if f != nil {
 		step.Take = f.lease
 	}

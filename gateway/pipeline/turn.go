@@ -255,7 +255,7 @@ func (p *Pipeline) land(f *flight, a asked, answer adapters.Answer) {
 		if o := d.State.Orphan; o != nil && o.ID == f.turn.ID {
 			return d.Do(conversation.DiscardTurn{Turn: f.turn.ID, Reason: "owner_changed", Answer: answer.Parts})
 		}
-		j, err := p.judgeAnswer(p.root, f.ch, &d.State, &f.turn, a.last(), a.scores, answer)
+		j, err := p.judgeAnswer(p.root, f.ch, &d.State, &f.turn, a, answer, d.Now())
 		if err != nil {
 			return err
 		}
@@ -384,7 +384,7 @@ func (p *Pipeline) settleOnce(f *flight, op store.Token, decide func(*conversati
 	if next != nil {
 		step.Take = next.lease
 	}
-	step.Events, step.State = d.Events, &d.State
+	step.Events, step.State = d.Events, d.Result()
 	if _, err := p.commit(p.root, step); err != nil {
 		return fmt.Errorf("committing: %w", err)
 	}

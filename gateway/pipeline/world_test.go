@@ -1,6 +1,7 @@
 package pipeline_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -41,17 +42,22 @@ type world struct {
 	faults atomic.Pointer[fault.Injector]
 	stop   func()
 	notes  chan pipeline.Notice
+	logs   lines
 }
 
 // clock is time that a test may move; it also runs by itself, so that leases and deadlines of real calls make sense.
 type clock struct {
 	mu    sync.Mutex
 	shift time.Duration
+	still time.Time // set: the clock runs no more by itself
 }
 
 func (c *clock) Now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if !c.still.IsZero() {
+		return c.still.Add(c.shift)
+	}
 	return time.Now().Add(c.shift)
 }
 
@@ -139,6 +145,7 @@ type setup struct {
 	bot         *pipeline.Bot
 	captureOver int
 	idle        time.Duration
+	limits      pipeline.Limits
 	prompt      bool // the caller that waits runs the call itself
 }
 
@@ -199,10 +206,10 @@ func (w *world) start(s setup) {
 	}
 	tenant := &pipeline.Tenant{
 		Handle: w.tenant, Rules: book, Queue: "support", Queues: map[string]bool{"support": true, "emergency": true},
-		BareRequests: true, IdleNew: s.idle, CaptureOver: s.captureOver,
+		BareRequests: true, IdleNew: s.idle, CaptureOver: s.captureOver, Limits: s.limits,
 	}
 	w.p = pipeline.New(ctx, pipeline.Options{
-		Store: st, IDs: w.ids, Now: w.clock.Now, Detector: detector, Log: slog.New(slog.NewTextHandler(testWriter{w.t}, nil)),
+		Store: st, IDs: w.ids, Now: w.clock.Now, Detector: detector, Log: slog.New(slog.NewTextHandler(&w.logs, nil)),
 		Channels: []*pipeline.Channel{{Key: "acme.web", Tenant: tenant, Bot: w.ladder, ReopenWithin: 30 * time.Minute}},
 		Faults:   w.inject,
 		Notify:   func(n pipeline.Notice) { w.notes <- n },
@@ -231,9 +238,24 @@ func (w *world) inject(ctx context.Context, p fault.Point) error {
 	return nil
 }
 
-type testWriter struct{ t *testing.T }
+// lines keeps what the pipeline logs.
+type lines struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
 
-func (w testWriter) Write(b []byte) (int, error) { return len(b), nil }
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(b)
+}
+
+// logged counts in the log.
+func (w *world) logged(s string) int {
+	w.logs.mu.Lock()
+	defer w.logs.mu.Unlock()
+	return bytes.Count(w.logs.b.Bytes(), []byte(s))
+}
 
 func visitor(n string) message.Address { return message.Address{Channel: "acme.web", Address: n} }
 

@@ -12,24 +12,41 @@ import (
 // minLetters is the length below which a statistical guess of the language is worse than none.
 const minLetters = 24
 
+// signs are the cheap signs of a message's language: its script, and the words of the lexicon.
+type signs struct {
+	script  string // the language, if the script tells it
+	latin   bool
+	letters int
+	// voted is the language with the most entries, if it is ahead of all others; votes is how many it has, lead by how
+	// many it leads.
+	voted       string
+	votes, lead int
+}
+
+func (l *lexicon) signsOf(text string, entries []entry) signs {
+	var s signs
+	s.script, s.latin, s.letters = scriptLanguage(text)
+	s.voted, s.votes, s.lead = l.vote(entries)
+	return s
+}
+
 // language settles the language of the conversation in m. The cheap signs come first: the script, then the words of the
 // lexicon. Only when they say nothing, the text is long enough and no guess was made before, the statistical guess is
 // paid for, about a millisecond.
-func (l *Lexical) language(text, hint string, entries []entry, m Memory) Memory {
-	byScript, latin, letters := scriptLanguage(text)
-	if byScript != "" {
-		m.Language = byScript
+func language(text, hint string, s signs, entries int, m Memory) Memory {
+	if s.script != "" {
+		m.Language = s.script
 		return m
 	}
 	// Languages of the lexicon share words with those that are not in it: a third of the phrases must be known.
-	if code, n, lead := l.lexicon.vote(entries); n*3 >= len(entries) && code != "" && (m.Language == "" || lead >= 3) {
-		m.Language = code
+	if s.votes*3 >= entries && s.voted != "" && (m.Language == "" || s.lead >= 3) {
+		m.Language = s.voted
 		return m
 	}
 	if m.Language != "" {
 		return m
 	}
-	if letters >= minLetters && !m.Guessed {
+	if s.letters >= minLetters && !m.Guessed {
 		m.Guessed = true
 		if info := whatlanggo.Detect(firstBytes(text, 600)); info.IsReliable() {
 			if m.Language = info.Lang.Iso6391(); m.Language != "" {
@@ -37,7 +54,7 @@ func (l *Lexical) language(text, hint string, entries []entry, m Memory) Memory 
 			}
 		}
 	}
-	if latin || letters == 0 {
+	if s.latin || s.letters == 0 {
 		m.Language = hintLanguage(hint)
 	}
 	return m
@@ -45,10 +62,10 @@ func (l *Lexical) language(text, hint string, entries []entry, m Memory) Memory 
 
 // plausible returns the shipped languages that a message is in, as far as its script and words tell, as a mask of
 // entry.languages; 0 when they do not.
-func (l *lexicon) plausible(text string, entries []entry) uint32 {
-	code, _, _ := scriptLanguage(text)
+func (l *lexicon) plausible(s signs) uint32 {
+	code := s.script
 	if code == "" {
-		code, _, _ = l.vote(entries)
+		code = s.voted
 	}
 	if i := slices.Index(l.languages, code); i >= 0 {
 		return 1 << i

@@ -40,21 +40,20 @@ func (l *Lexical) Digest() string { return l.lexicon.digest }
 func (l *Lexical) Customer(text, langHint string, m Memory) (Scores, Memory) {
 	s := l.scratch.Get().(*scratch)
 	defer l.scratch.Put(s)
-	folded := words.Fold(text)
-	s.read(l.lexicon, folded)
+	digest := s.read(l, text)
 	if len(s.entries) == 0 {
 		return Scores{}, m
 	}
-	digest := textDigest(folded, l.key)
 	scores := Scores{
 		HumanRequest: humanRequest(s.entries),
 		Repeat:       repeated(m.Customer.closest(digest), len(s.tokens)),
 	}
-	scores.Frustration = round(frustration(s.entries, l.lexicon.plausible(text, s.entries), shapeOf(text), scores, m))
+	signs := l.lexicon.signsOf(text, s.entries)
+	scores.Frustration = round(frustration(s.entries, l.lexicon.plausible(signs), shapeOf(text), scores, m))
 	scores.HumanRequest, scores.Repeat = round(scores.HumanRequest), round(scores.Repeat)
 
 	m.Customer = m.Customer.push(digest)
-	m = l.language(text, langHint, s.entries, m)
+	m = language(text, langHint, signs, len(s.entries), m)
 	if scores.Frustration >= 0.5 {
 		m.Annoyed = min(m.Annoyed+1, 99)
 	} else {
@@ -68,12 +67,10 @@ func (l *Lexical) Customer(text, langHint string, m Memory) (Scores, Memory) {
 func (l *Lexical) Bot(text string, m Memory) (Scores, Memory) {
 	s := l.scratch.Get().(*scratch)
 	defer l.scratch.Put(s)
-	folded := words.Fold(text)
-	s.read(l.lexicon, folded)
+	digest := s.read(l, text)
 	if len(s.entries) == 0 {
 		return Scores{}, m
 	}
-	digest := textDigest(folded, l.key)
 	scores := Scores{
 		BotFallback: round(botFallback(s.entries, len(s.tokens))),
 		BotRepeat:   round(repeated(m.Bot.closest(digest), len(s.tokens))),
@@ -93,9 +90,17 @@ type scratch struct {
 	entries []entry
 }
 
-func (s *scratch) read(l *lexicon, folded string) {
-	s.tokens = l.dictionary.Tokens(folded, s.tokens[:0])
-	s.entries = l.segment(s.tokens, s.entries[:0])
+// read sets s to what the lexicon knows of a text and returns the text's digest, in one pass over its words.
+func (s *scratch) read(l *Lexical, text string) (digest uint64) {
+	s.tokens = s.tokens[:0]
+	d := newDigester(l.key)
+	words.Each(words.Fold(text), func(word string) bool {
+		s.tokens = append(s.tokens, l.lexicon.dictionary.Token(word))
+		d.add(word)
+		return true
+	})
+	s.entries = l.lexicon.segment(s.tokens, s.entries[:0])
+	return d.digest()
 }
 
 // round keeps two decimals: more would be noise, and audits store the scores.

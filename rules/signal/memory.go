@@ -1,11 +1,10 @@
 package signal
 
 import (
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"math/bits"
-
-	"turnout/rules/words"
 )
 
 // Memory is what a conversation carries between its messages for the signals: a language, digests of the last few
@@ -30,8 +29,15 @@ type Memory struct {
 type Digests [3]uint64
 
 // MarshalText writes the digests as hex.
-func (d Digests) MarshalText() ([]byte, error) {
-	return fmt.Appendf(nil, "%016x%016x%016x", d[0], d[1], d[2]), nil
+func (d Digests) MarshalText() ([]byte, error) { return d.AppendText(nil) }
+
+// AppendText appends the digests as hex, 48 digits.
+func (d Digests) AppendText(b []byte) ([]byte, error) {
+	var raw [24]byte
+	for i, digest := range d {
+		binary.BigEndian.PutUint64(raw[i*8:], digest)
+	}
+	return hex.AppendEncode(b, raw[:]), nil
 }
 
 // UnmarshalText reads what MarshalText wrote.
@@ -76,30 +82,40 @@ const (
 	maxPieces    = 2000 // words looked at
 )
 
-// textDigest is a similarity digest over the words and pairs of neighbouring words of folded. Short texts get a plain
+// digester makes a similarity digest over the words and pairs of neighbouring words of a text. Short texts get a plain
 // hash: "order 17" is not nearly "order 18".
-func textDigest(folded string, key uint64) uint64 {
-	var v votes
-	pieces := 0
-	before, all := uint64(0), key
-	words.Each(folded, func(word string) bool {
-		h := hashString(word, key)
-		all = mix(all ^ h)
-		v.add(h)
-		if before != 0 {
-			v.add(mix(before*3 + h))
-		}
-		before = h
-		pieces++
-		return pieces < maxPieces
-	})
-	switch {
-	case pieces == 0:
-		return 0
-	case pieces < piecesNeeded:
-		return all | 1
+type digester struct {
+	key         uint64
+	votes       votes
+	pieces      int
+	before, all uint64
+}
+
+func newDigester(key uint64) digester { return digester{key: key, all: key} }
+
+func (d *digester) add(word string) {
+	if d.pieces == maxPieces {
+		return
 	}
-	return v.majority() | 1
+	h := hashString(word, d.key)
+	d.all = mix(d.all ^ h)
+	d.votes.add(h)
+	if d.before != 0 {
+		d.votes.add(mix(d.before*3 + h))
+	}
+	d.before = h
+	d.pieces++
+}
+
+// digest is that of the words so far, 0 when there are none.
+func (d *digester) digest() uint64 {
+	switch {
+	case d.pieces == 0:
+		return 0
+	case d.pieces < piecesNeeded:
+		return d.all | 1
+	}
+	return d.votes.majority() | 1
 }
 
 // votes counts, for each of 64 bits, how many hashes have it set: in the bytes of eight words, and from there, before a

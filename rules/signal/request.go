@@ -122,7 +122,15 @@ func BareRequest(text string) bool {
 		return false
 	}
 	folded := words.Fold(text)
-	tokens := l.dictionary.Tokens(folded, make([]words.Token, 0, 16))
+	tokens, known := make([]words.Token, 0, 16), true
+	words.Each(folded, func(word string) bool {
+		token := l.dictionary.Token(word)
+		tokens, known = append(tokens, token), token != 0
+		return known
+	})
+	if !known {
+		return false
+	}
 	if len(tokens) == 0 {
 		return onlyHash(folded)
 	}

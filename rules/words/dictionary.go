@@ -90,6 +90,9 @@ func (d *Dictionary) follow(node uint32, token Token) uint32 {
 	return d.edges[edge{node, token}]
 }
 
+// Token returns the number of a folded word.
+func (d *Dictionary) Token(word string) Token { return d.words[word] }
+
 // Tokens appends the words of folded to dst as tokens and returns the result.
 func (d *Dictionary) Tokens(folded string, dst []Token) []Token {
 	for start, end := next(folded, 0); start < len(folded); start, end = next(folded, end) {

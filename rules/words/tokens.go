@@ -11,7 +11,13 @@ import (
 // finds it anywhere. An English contraction is one word ("can't"); other apostrophes separate ("l'agent").
 func next(folded string, i int) (start, end int) {
 	for i < len(folded) {
-		r, size := decode(folded, i)
+		if c := folded[i]; asciiWord[c] {
+			return i, wordEnd(folded, i+1)
+		} else if c < utf8.RuneSelf {
+			i++
+			continue
+		}
+		r, size := utf8.DecodeRuneInString(folded[i:])
 		if kind := kindOf(r); kind == wordRune {
 			return i, wordEnd(folded, i+size)
 		} else if kind == loneRune {
@@ -24,6 +30,10 @@ func next(folded string, i int) (start, end int) {
 
 func wordEnd(s string, i int) int {
 	for i < len(s) {
+		if asciiWord[s[i]] {
+			i++
+			continue
+		}
 		r, size := decode(s, i)
 		if r == '\'' {
 			if n := contraction(s[i+1:]); n > 0 {
@@ -75,9 +85,17 @@ const (
 	loneRune
 )
 
+// asciiWord are the bytes that are a letter or a digit by themselves.
+var asciiWord = func() (table [256]bool) {
+	for c := range utf8.RuneSelf {
+		table[c] = 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || 'A' <= c && c <= 'Z'
+	}
+	return table
+}()
+
 func kindOf(r rune) runeKind {
 	if r < utf8.RuneSelf {
-		if 'a' <= r && r <= 'z' || '0' <= r && r <= '9' || 'A' <= r && r <= 'Z' {
+		if asciiWord[byte(r)] {
 			return wordRune
 		}
 		return otherRune

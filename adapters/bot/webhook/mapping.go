@@ -103,8 +103,8 @@ func (m *responseMapping) apply(body any, status int) (a adapters.Answer, err er
 	return a, nil
 }
 
-// pick is apply for a body that is not decoded yet but valid, and a mapping that is simple. It is not ok when the answer
-// takes a decoding of the whole body; a and err mean nothing then.
+// pick is apply for a body that is not decoded yet, and a mapping that is simple. It is not ok when the answer takes a
+// decoding of the whole body; a and err mean nothing then.
 func (m *responseMapping) pick(body []byte) (a adapters.Answer, ok bool, err error) {
 	for _, f := range m.fields {
 		v, ok := valueAt(body, f.path)

@@ -61,7 +61,7 @@ func decodeWhole(body []byte, status int, m *responseMapping) (adapters.Answer, 
 // decodePlaces is decodeWhole for bodies and mappings of which only a few places need decoding. It is not ok for others;
 // a and err mean nothing then.
 func decodePlaces(body []byte, m *responseMapping) (a adapters.Answer, ok bool, err error) {
-	if m != nil && !m.simple || !json.Valid(body) {
+	if m != nil && !m.simple {
 		return adapters.Answer{}, false, nil
 	}
 	if m != nil {

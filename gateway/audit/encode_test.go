@@ -1,0 +1,94 @@
+package audit_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"turnout/gateway/audit"
+)
+
+// canonical is what encoding/json makes of an entry, or of a struct like it.
+func canonical(t interface{ Fatalf(string, ...any) }, e any) []byte {
+	b, err := json.Marshal(e)
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	return b
+}
+
+// TestEntryEncoder checks that the canonical form has every field of an entry: all are set, then one after the other is
+// not, and the bytes must stay those of encoding/json.
+func TestEntryEncoder(t *testing.T) {
+	var e audit.Entry
+	v := reflect.ValueOf(&e).Elem()
+	for i := range v.NumField() {
+		set(t, v.Field(i), int64(i+1), fmt.Sprint("s", i))
+	}
+	full, err := e.Append([]byte("before "))
+	if want := append([]byte("before "), canonical(t, &e)...); err != nil || !bytes.Equal(full, want) {
+		t.Fatalf("%s (%v), encoding/json %s", full, err, want)
+	}
+	for i := range v.NumField() {
+		less := e
+		reflect.ValueOf(&less).Elem().Field(i).SetZero()
+		got, err := less.Append(nil)
+		if want := canonical(t, &less); err != nil || !bytes.Equal(got, want) || bytes.Equal(got, full[len("before "):]) {
+			t.Errorf("without %s: %s (%v), encoding/json %s", v.Type().Field(i).Name, got, err, want)
+		}
+	}
+	// The comparison can fail: a field that the encoder does not know shows.
+	more := struct {
+		audit.Entry
+		More int `json:"more"`
+	}{e, 1}
+	if bytes.Equal(full[len("before "):], canonical(t, &more)) {
+		t.Error("a field more makes no difference")
+	}
+}
+
+// TestEntryEncoderRandom compares the canonical form of random entries with encoding/json.
+func TestEntryEncoderRandom(t *testing.T) {
+	text := rapid.OneOf(rapid.String(), rapid.SampledFrom([]string{"", "<&>\u2028\"\\", "\x00\x7f\xff", "é\xc3", "plain"}))
+	rapid.Check(t, func(r *rapid.T) {
+		var e audit.Entry
+		v := reflect.ValueOf(&e).Elem()
+		for i := range v.NumField() {
+			set(t, v.Field(i), rapid.SampledFrom([]int64{0, 1, -1, 1 << 40}).Draw(r, "n"), text.Draw(r, "s"))
+		}
+		got, err := e.Append(nil)
+		if want := canonical(r, &e); err != nil || !bytes.Equal(got, want) {
+			r.Fatalf("%s (%v), encoding/json %s", got, err, want)
+		}
+	})
+}
+
+func set(t *testing.T, v reflect.Value, n int64, s string) {
+	switch v.Kind() {
+	case reflect.String:
+		v.SetString(s)
+	case reflect.Int, reflect.Int64:
+		v.SetInt(n)
+	case reflect.Uint64:
+		v.SetUint(uint64(n))
+	default:
+		t.Fatalf("no value for a %s", v.Type())
+	}
+}
+
+// TestEntryAllocates checks that the canonical form needs nothing but its buffer.
+func TestEntryAllocates(t *testing.T) {
+	e := audit.Entry{Chain: "c_1", N: 7, Type: "decision.made", Kind: "pass", Op: "op", Actor: "system", Rule: "r", Rules: 1}
+	buf := make([]byte, 0, 512)
+	if n := testing.AllocsPerRun(100, func() {
+		if _, err := e.Append(buf); err != nil {
+			t.Fatal(err)
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
