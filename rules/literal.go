@@ -12,7 +12,7 @@ const minLiteral = 3
 // literalKeys are the keys of a comparison of field that needs one of literals, lower-case ASCII, in the text. They are
 // nil, for no key, where a literal is too short to look for or the field is not one of the scanned texts.
 func literalKeys(f field, literals []string) []key {
-	target, ok := scannedTexts[strings.TrimSuffix(strings.TrimPrefix(f.path, "lower("), ")")]
+	target, ok := scannedTexts[f.path]
 	if !ok || len(literals) == 0 {
 		return nil
 	}
@@ -26,7 +26,11 @@ func literalKeys(f field, literals []string) []key {
 	return keys
 }
 
-var scannedTexts = map[string]textID{"text": customerText, "bot.text": botText, "quoted": quotedText}
+// scannedTexts are the fields whose literals are looked for: a text, and its lower case, which has the same ones.
+var scannedTexts = map[string]textID{
+	"text": customerText, "bot.text": botText, "quoted": quotedText,
+	"lower(text)": customerText, "lower(bot.text)": botText, "lower(quoted)": quotedText,
+}
 
 // requiredLiterals returns texts of which every match of the pattern contains at least one, as lower-case ASCII; nil
 // when there are none.
