@@ -59,7 +59,6 @@ type Gateway struct {
 	queue    *queue.Queue
 	server   *api.Server
 	channels []adapters.Channel
-	bots     []adapters.Bot
 	cleanup  cleanup
 	cfg      *config.Config
 	cancel   context.CancelFunc
@@ -99,7 +98,7 @@ func New(ctx context.Context, o Options) (_ *Gateway, err error) {
 	detector = detector.Keyed(derive(root, "signal", "digests"))
 	guard := netguard.New(cfg.Limits.AllowNetworks)
 	deps := adapters.Deps{
-		Secret: o.Secrets, Dial: guard.Dial, Now: o.Now, NewID: ids.Bytes,
+		Secret: o.Secrets, Dial: guard.Dial, Now: o.Now, NewID: ids.Bytes, Limits: adapterLimits(cfg.Limits),
 	}
 
 	var channels []*pipeline.Channel
@@ -170,7 +169,7 @@ func (g *Gateway) tenant(ctx context.Context, t *config.Tenant, now func() time.
 	}
 	tenant := &pipeline.Tenant{
 		Handle: handle, Rules: book, Queue: t.DefaultQueue, Queues: map[string]bool{}, BareRequests: t.BareRequests,
-		IdleNew: t.IdleNew, CaptureOver: t.BotLadder.CaptureOver,
+		IdleNew: t.IdleNew, CaptureOver: t.BotLadder.CaptureOver, Limits: tenantLimits(g.cfg.Limits),
 	}
 	for _, q := range t.Queues {
 		tenant.Queues[q.Name] = true
@@ -213,7 +212,10 @@ func (g *Gateway) buildChannels(list []channelOf, reg adapters.Registry, deps ad
 			return nil, c.channel.Config.Locate(err)
 		}
 		g.channels = append(g.channels, ch)
-		routes = append(routes, ch.Routes()...)
+		for _, r := range ch.Routes() {
+			r.MaxBody = min(r.MaxBody, largestBody(g.cfg.Limits))
+			routes = append(routes, r)
+		}
 	}
 	return routes, nil
 }

@@ -9,6 +9,7 @@ import (
 	"turnout/adapters"
 	"turnout/gateway/api"
 	"turnout/gateway/config"
+	"turnout/gateway/pipeline"
 	"turnout/gateway/store"
 	"turnout/gateway/store/blob"
 	"turnout/gateway/store/embedded"
@@ -72,8 +73,31 @@ func limits(l config.Limits) api.Limits {
 		BodyBytes: int(l.BodyBytes), HeaderBytes: int(l.HeaderBytes), TextBytes: int(l.TextBytes),
 		Connections: l.Connections, ConnectionsPerIP: l.ConnectionsPerIP,
 		ReadTimeout: l.ReadTimeout, WriteTimeout: l.WriteTimeout, IdleTimeout: l.IdleTimeout,
+		PostsPerMinute: l.MessagesPerMinute.Address, TrustedProxies: l.TrustedProxies,
 	}
 }
+
+// tenantLimits are those of each tenant's turns.
+func tenantLimits(l config.Limits) pipeline.Limits {
+	return pipeline.Limits{
+		VisitorPerMinute: l.MessagesPerMinute.Visitor, TenantPerMinute: l.MessagesPerMinute.Tenant, BotCallsPerDay: l.BotCallsPerDay,
+	}
+}
+
+// adapterLimits are those that no adapter's section goes beyond. In the settings no bytes for files means no files.
+func adapterLimits(l config.Limits) adapters.Limits {
+	out := adapters.Limits{TextBytes: int(l.TextBytes), AttachmentBytes: l.AttachmentBytes}
+	if out.AttachmentBytes == 0 {
+		out.AttachmentBytes = -1
+	}
+	return out
+}
+
+// formSlack is what the form around a file may take.
+const formSlack = 64 << 10
+
+// largestBody is the largest request body that any route may ask for.
+func largestBody(l config.Limits) int64 { return max(l.BodyBytes, l.AttachmentBytes+formSlack) }
 
 // loopback reports whether an address is reached from this machine only: there is no TLS in front then, and browsers
 // would drop a cookie that asks for it.

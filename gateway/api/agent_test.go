@@ -3,6 +3,7 @@ package api
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -66,6 +67,41 @@ func TestStory(t *testing.T) {
 	b.want(200, "", b.as("acme/supervisor", "GET", at(ref, "")+"?after=3&limit=2", "")).into(t, &page)
 	if len(page.Events) != 2 || page.Events[0].Seq != 4 || !page.More {
 		t.Errorf("page %+v", page.Events)
+	}
+}
+
+// TestCapturedView: what was set aside is in a view of its own, of those queues that the agent serves, and can be claimed.
+func TestCapturedView(t *testing.T) {
+	b := start(t)
+	ref := b.Queued(t, acme, "support", "is anybody there")
+	b.Do(t, ref, conversation.Capture{Queue: "support"})
+	b.Do(t, b.Queued(t, acme, "emergency"), conversation.Capture{Queue: "emergency"})
+	list := func(who, query string) (ids []string) {
+		t.Helper()
+		var l struct{ Items []queue.Row }
+		b.want(200, "", b.as(who, "GET", "/v1/agent/queue"+query, "")).into(t, &l)
+		for _, r := range l.Items {
+			ids = append(ids, r.Conversation)
+		}
+		return ids
+	}
+	if got := list("acme/ann", ""); len(got) != 0 {
+		t.Errorf("the queue shows what is set aside: %v", got)
+	}
+	if got := list("acme/ann", "?view=captured"); !slices.Equal(got, []string{ref.ID}) {
+		t.Errorf("captured: %v, want %v", got, ref.ID)
+	}
+	if got := list("acme/supervisor", "?view=captured"); len(got) != 2 {
+		t.Errorf("a supervisor sees %v", got)
+	}
+	if got := list("other/supervisor", "?view=captured"); len(got) != 0 {
+		t.Errorf("another tenant sees %v", got)
+	}
+	b.want(403, "forbidden", b.as("acme/ann", "GET", "/v1/agent/queue?view=captured&queue=emergency", ""))
+	b.present("acme/ann")
+	b.want(200, "", b.as("acme/ann", "POST", at(ref, "claim"), ""))
+	if got := list("acme/ann", "?view=captured"); len(got) != 0 {
+		t.Errorf("after the claim: %v", got)
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -66,6 +67,10 @@ type Limits struct {
 	ReadTimeout      time.Duration // for headers and body together; 10 s
 	WriteTimeout     time.Duration // 15 s
 	IdleTimeout      time.Duration // 60 s
+	// PostsPerMinute are those of one network address to the routes of channels; 0: no limit. TrustedProxies are the
+	// networks whose X-Forwarded-For says what a client's address is.
+	PostsPerMinute int
+	TrustedProxies []netip.Prefix
 	// Sockets bounds the agents' WebSockets, SocketsPerAgent those of one agent; 1024 and 8.
 	Sockets         int
 	SocketsPerAgent int
@@ -106,6 +111,7 @@ type Server struct {
 	routes   []Route
 	large    []Route // those with a body limit of their own
 	auth     *auth
+	peers    *peers
 	sockets  *sockets
 	public   *fasthttp.Server
 	ops      *fasthttp.Server
@@ -138,6 +144,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	if s.auth, err = newAuth(o); err != nil {
 		return nil, err
 	}
+	s.peers = newPeers(o.Limits.PostsPerMinute, o.Limits.TrustedProxies)
 	s.sockets = newSockets(o.Limits.Sockets, o.Limits.SocketsPerAgent)
 	s.routes = s.table()
 	for _, r := range s.routes {
@@ -233,6 +240,11 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		}
 	}
 	s.end()
+	s.mu.Lock()
+	for _, ln := range s.listeners {
+		ln.Close() // a server that has not come to serve yet does not know its listener
+	}
+	s.mu.Unlock()
 	s.serving.Wait()
 	return err
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"turnout/adapters"
 	"turnout/adapters/problem"
 )
 
@@ -46,6 +47,13 @@ func (s *Server) chain(r Route) fasthttp.RequestHandler {
 		}
 		if s.stopping.Load() {
 			ctx.SetConnectionClose()
+		}
+		if wait, ok := s.peers.allow(ctx, r, s.o.Now()); !ok {
+			problem.WriteError(ctx, &adapters.RefusedError{
+				Code: problem.CodeRateLimited, RetryAfter: wait,
+				Detail: "Too much comes from your network address. Wait for the time in Retry-After.",
+			})
+			return
 		}
 		body, ok := s.body(ctx, r)
 		if !ok {

@@ -111,7 +111,7 @@ func (s *Server) login(work context.Context, ctx *fasthttp.RequestCtx) (*loginAn
 	if body.Login == "" || len(body.Login) > 256 || len(body.Tenant) > 256 || len(body.Password) > maxPassword {
 		return nil, badRequest("Give login and password.")
 	}
-	if wait, ok := s.auth.logins.allow(ctx.RemoteIP().String(), body.Tenant+"\x00"+body.Login, s.o.Now()); !ok {
+	if wait, ok := s.auth.logins.allow(s.peers.client(ctx), body.Tenant+"\x00"+body.Login, s.o.Now()); !ok {
 		tooFast(ctx, wait)
 		return nil, nil
 	}

@@ -31,6 +31,7 @@ type Route struct {
 	Access  Access
 	Roles   []Role // for People
 	MaxBody int64  // 0: the server's limit; else the handler reads the body as a stream
+	Person  bool   // of a channel: the request asks for a person
 	handler fasthttp.RequestHandler
 }
 
@@ -59,7 +60,7 @@ func (s *Server) table() []Route {
 		s.agents(get, conv+"/attachments/{attachment}", s.getAttachment),
 	}
 	for _, r := range s.o.Routes {
-		routes = append(routes, Route{Method: r.Method, Path: r.Path, Access: Channel, MaxBody: r.MaxBody, handler: r.Handler})
+		routes = append(routes, Route{Method: r.Method, Path: r.Path, Access: Channel, MaxBody: r.MaxBody, Person: r.Person, handler: r.Handler})
 	}
 	return routes
 }

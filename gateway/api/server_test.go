@@ -159,3 +159,22 @@ func TestShutdownLetsRequestsFinish(t *testing.T) {
 		t.Errorf("shutting down: %v", err)
 	}
 }
+
+// TestShutdownAtOnce: a server that is stopped in the instant of its start stops, too.
+func TestShutdownAtOnce(t *testing.T) {
+	b := start(t)
+	for range 20 {
+		s, err := New(t.Context(), b.o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Listen("127.0.0.1:0", "127.0.0.1:0"); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		if err := s.Shutdown(ctx); err != nil {
+			t.Errorf("shutting down: %v", err)
+		}
+		cancel()
+	}
+}

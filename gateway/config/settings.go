@@ -65,6 +65,8 @@ type Limits struct {
 	// AllowNetworks are networks that bots may be in although they are not public: loopback and private ones are
 	// refused otherwise.
 	AllowNetworks []netip.Prefix `yaml:"allow_networks"`
+	// TrustedProxies are the networks of proxies in front of the node: what they write into X-Forwarded-For is believed.
+	TrustedProxies []netip.Prefix `yaml:"trusted_proxies"`
 }
 
 // Rates are a limit at three levels: one visitor of a channel, one network address, one tenant.

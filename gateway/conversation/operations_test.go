@@ -124,7 +124,12 @@ func reply(w *world) []act {
 		w.armed = append(w.armed, conv.Timer{Name: conv.TimerSend + id, At: until})
 	}
 	c := conv.Reply{ID: id, Part: message.Part{Text: "reply"}, HoldUntil: until}
-	return []act{{actor: a, c: c, model: func(m *model) string { return m.reply(a, id, until) }}}
+	return []act{{actor: a, c: c, model: func(m *model) string {
+		if until <= w.now { // tried again after its time: it leaves at once
+			return m.reply(a, id, 0)
+		}
+		return m.reply(a, id, until)
+	}}}
 }
 
 func sendHeld(id string, when after) act {

@@ -154,7 +154,7 @@ func TestEveryScript(t *testing.T) {
 		"Georgian":         "გამარჯობა, როგორ ხარ",
 		"Hebrew":           "שָׁלוֹם עוֹלָם",
 		"Arabic":           "مرحبا بالعالم، كيف حالك؟",
-		"Persian":          "می‌خواهم بدانم",
+		"Persian":          "می\u200cخواهم بدانم",
 		"Urdu":             "آپ کیسے ہیں",
 		"Syriac":           "ܫܠܡܐ",
 		"Thaana":           "ދިވެހި",

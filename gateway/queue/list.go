@@ -66,11 +66,6 @@ type Preview struct {
 
 const previewRunes = 160
 
-// capturing is the add-on of a store that lists captured conversations of a queue, in the order of their age.
-type capturing interface {
-	Captured(ctx context.Context, t store.Tenant, queue string, limit int) ([]store.Waiting, error)
-}
-
 // List returns what the agent may see of a view, in the order in which it should be taken.
 func (q *Queue) List(ctx context.Context, a Agent, f Filter) ([]Row, error) {
 	if f.Limit <= 0 {
@@ -79,13 +74,13 @@ func (q *Queue) List(ctx context.Context, a Agent, f Filter) ([]Row, error) {
 	f.Limit = min(f.Limit, MaxList)
 	switch f.View {
 	case Waiting, "":
-		return q.listWaiting(ctx, a, f, q.Store.Waiting)
+		return q.listWaiting(ctx, a, f, q.Store.Waiting, func(x, y store.Waiting) int {
+			return cmp.Or(cmp.Compare(y.Handoff.Priority, x.Handoff.Priority), cmp.Compare(x.Since, y.Since))
+		})
 	case Captured:
-		c, ok := q.Store.(capturing)
-		if !ok {
-			return nil, &InvalidError{Detail: "This store keeps no list of captured conversations."}
-		}
-		return q.listWaiting(ctx, a, f, c.Captured)
+		return q.listWaiting(ctx, a, f, q.Store.Captured, func(x, y store.Waiting) int {
+			return cmp.Compare(x.Since, y.Since)
+		})
 	case Mine:
 		return q.listMine(ctx, a, f)
 	}
@@ -94,8 +89,8 @@ func (q *Queue) List(ctx context.Context, a Agent, f Filter) ([]Row, error) {
 
 type lister func(ctx context.Context, t store.Tenant, queue string, limit int) ([]store.Waiting, error)
 
-// listWaiting merges the agent's queues in their common order.
-func (q *Queue) listWaiting(ctx context.Context, a Agent, f Filter, list lister) ([]Row, error) {
+// listWaiting merges the agent's queues in the order that list gives each of them.
+func (q *Queue) listWaiting(ctx context.Context, a Agent, f Filter, list lister, order func(x, y store.Waiting) int) ([]Row, error) {
 	queues := a.Queues
 	switch {
 	case f.Queue != "" && !q.Directory.HasQueue(a.Tenant, f.Queue):
@@ -115,9 +110,7 @@ func (q *Queue) listWaiting(ctx context.Context, a Agent, f Filter, list lister)
 		}
 		waiting = append(waiting, w...)
 	}
-	slices.SortStableFunc(waiting, func(x, y store.Waiting) int {
-		return cmp.Or(cmp.Compare(y.Handoff.Priority, x.Handoff.Priority), cmp.Compare(x.Since, y.Since))
-	})
+	slices.SortStableFunc(waiting, order)
 	rows := make([]Row, 0, min(len(waiting), f.Limit))
 	for _, w := range waiting[:min(len(waiting), f.Limit)] {
 		row, err := q.row(ctx, w.Ref)

@@ -478,6 +478,12 @@ func TestListShowsWhatAnAgentMayTake(t *testing.T) {
 	early := f.Queued(t, acme, "support", "first")
 	f.Clock.Add(time.Minute)
 	late := f.Queued(t, acme, "support", "second", strings.Repeat("long ", 60))
+	aside := f.Queued(t, acme, "support", "set aside")
+	f.Do(t, aside, conversation.Capture{Queue: "support"})
+	f.Clock.Add(time.Minute)
+	later := f.Queued(t, acme, "emergency", "set aside, urgent")
+	f.Do(t, later, conversation.Divert{Handoff: conversation.Handoff{Rule: "r", Queue: "emergency", Priority: conversation.PriorityUrgent}})
+	f.Do(t, later, conversation.Capture{Queue: "emergency"})
 	urgent := f.Queued(t, acme, "emergency", "third")
 	f.Do(t, urgent, conversation.Divert{Handoff: conversation.Handoff{Rule: "r", Queue: "emergency", Priority: conversation.PriorityUrgent}})
 	f.Queued(t, other, "support", "foreign")
@@ -508,6 +514,11 @@ func TestListShowsWhatAnAgentMayTake(t *testing.T) {
 		{sue, queue.Filter{Queue: "support"}, early.ID + "@1 " + late.ID + "@2"},
 		{ann, queue.Filter{View: queue.Mine}, mine.ID + "@0"},
 		{bob, queue.Filter{View: queue.Mine}, ""},
+		{ann, queue.Filter{View: queue.Captured}, aside.ID + "@0"},
+		{cleo, queue.Filter{View: queue.Captured}, later.ID + "@0"},
+		{sue, queue.Filter{View: queue.Captured}, aside.ID + "@0 " + later.ID + "@0"},
+		{sue, queue.Filter{View: queue.Captured, Queue: "emergency"}, later.ID + "@0"},
+		{alien, queue.Filter{View: queue.Captured}, ""},
 	} {
 		if got := list(tt.agent, tt.filter); got != tt.want {
 			t.Errorf("%s %+v: %s, want %s", tt.agent.ID, tt.filter, got, tt.want)

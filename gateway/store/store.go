@@ -291,6 +291,9 @@ type Queues interface {
 	// Waiting returns the conversations of a queue in the order in which they should be taken, at most limit; the empty
 	// queue means all of the tenant's.
 	Waiting(ctx context.Context, t Tenant, queue string, limit int) ([]Waiting, error)
+	// Captured returns the conversations that were set aside until a queue opens, the oldest first, at most limit; the
+	// empty queue means all of the tenant's. They have no position.
+	Captured(ctx context.Context, t Tenant, queue string, limit int) ([]Waiting, error)
 	// Position returns the place of a waiting conversation, 1 for the next; 0 when it does not wait.
 	Position(ctx context.Context, r Ref) (int, error)
 	// Depth returns the number of conversations that wait in each queue of the tenant.
@@ -314,7 +317,7 @@ type Waiting struct {
 	Owner    conversation.Owner
 	Handoff  conversation.Handoff
 	Since    int64 // since when a person is owed
-	Position int
+	Position int   // 0 for one that is captured
 }
 
 // Presence is an agent's presence.

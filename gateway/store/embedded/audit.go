@@ -27,10 +27,26 @@ func decodeHead(b []byte) (audit.Head, error) {
 	return h, nil
 }
 
-// setMoved marks a chain for the next checkpoint.
-func setMoved(b *pebble.Batch, t store.Tenant, chain string, h audit.Head) error {
-	if err := b.Set(append(tenantKey(t.Name(), 'm'), chain...), encodeHead(h), nil); err != nil {
-		return fmt.Errorf("marking an audit chain: %w", err)
+// movedKey is the key of the row that marks a chain for the next checkpoint.
+func movedKey(t store.Tenant, chain string) []byte {
+	return append(tenantKey(t.Name(), 'm'), chain...)
+}
+
+var errEntries = errors.New("an audit row is damaged")
+
+// entriesOf calls f with the entries of an audit row, whose key has the number of the first, until f returns false. A row
+// holds the entries of one step, each behind its length; they stand in the clear, as the chain is to be verified when the
+// keys are gone.
+func entriesOf(row []byte, f func(entry []byte) bool) error {
+	for len(row) > 0 {
+		size, w := binary.Uvarint(row)
+		if w <= 0 || size > uint64(len(row)-w) {
+			return errEntries
+		}
+		if !f(row[w : w+int(size)]) {
+			return nil
+		}
+		row = row[w+int(size):]
 	}
 	return nil
 }
@@ -66,8 +82,42 @@ func (s *Store) Entries(ctx context.Context, t store.Tenant, chain string, after
 	if _, err := s.existing(r); err != nil {
 		return nil, err
 	}
+	return s.chain(r, after, limit)
+}
+
+// chain returns entries of a conversation after number n. The caller holds the partition's lock.
+func (s *Store) chain(r store.Ref, after uint64, limit int) (out [][]byte, err error) {
 	prefix := conversationKey(r)
-	return s.entries(rowKey(prefix, kindAudit, after+1), kindKey(prefix, kindAudit+1), limit)
+	from := kindKey(prefix, kindAudit)
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: kindKey(prefix, kindAudit+1)})
+	if err != nil {
+		return nil, s.readError(err)
+	}
+	// The row that holds the entry may begin before it.
+	ok := after <= math.MaxUint64-2 && it.SeekLT(rowKey(prefix, kindAudit, after+2)) || it.First()
+	for ; ok && err == nil && len(out) < limit; ok = it.Next() {
+		var v []byte
+		if v, err = it.ValueAndErr(); err != nil {
+			err = s.readError(err)
+			break
+		}
+		if len(it.Key()) != len(from)+8 {
+			err = errEntries
+			break
+		}
+		n := binary.BigEndian.Uint64(it.Key()[len(from):])
+		err = entriesOf(v, func(entry []byte) bool {
+			if n > after {
+				out = append(out, append([]byte(nil), entry...))
+			}
+			n++
+			return len(out) < limit
+		})
+	}
+	if bad := it.Close(); bad != nil {
+		err = errors.Join(err, s.readError(bad))
+	}
+	return out, err
 }
 
 func (s *Store) entries(from, to []byte, limit int) ([][]byte, error) {
@@ -117,7 +167,7 @@ func (s *Store) Append(ctx context.Context, t store.Tenant, e audit.Entry) error
 	if err := errors.Join(
 		b.Set(be64(tenantKey(t.Name(), 'u'), link.Entry.N), link.Bytes, nil),
 		b.Set(headKey, encodeHead(link.Head), nil),
-		setMoved(b, t, t.Name(), link.Head),
+		b.Set(movedKey(t, t.Name()), nil, nil),
 	); err != nil {
 		return fmt.Errorf("building audit row: %w", err)
 	}
@@ -129,31 +179,59 @@ func (s *Store) Moved(ctx context.Context, t store.Tenant, limit int) (map[strin
 	if err := s.enter(ctx); err != nil {
 		return nil, err
 	}
-	defer s.life.RUnlock()
-	heads := map[string]audit.Head{}
-	var refs []store.Ref
+	var chains []string
 	prefix := tenantKey(t.Name(), 'm')
-	err := s.each(prefix, after(prefix), func(k, v []byte) (bool, error) {
-		if len(heads) >= limit {
+	err := s.each(prefix, after(prefix), func(k, _ []byte) (bool, error) {
+		if len(chains) >= limit {
 			return false, nil
 		}
-		chain := string(k[len(prefix):])
-		h, err := decodeHead(v)
-		heads[chain] = h
-		refs = append(refs, store.Ref{Tenant: t, ID: chain})
-		return true, err
+		chains = append(chains, string(k[len(prefix):]))
+		return true, nil
 	})
+	s.life.RUnlock()
 	if err != nil {
 		return nil, err
 	}
-	if _, err := s.confirmed(refs); err != nil {
-		return nil, err
+	heads := map[string]audit.Head{}
+	for _, chain := range chains {
+		if heads[chain], err = s.headOf(ctx, t, chain); err != nil {
+			return nil, err
+		}
 	}
+	return heads, nil
+}
+
+// headOf returns the durable end of a chain that is marked.
+func (s *Store) headOf(ctx context.Context, t store.Tenant, chain string) (audit.Head, error) {
+	if chain != t.Name() {
+		r := store.Ref{Tenant: t, ID: chain}
+		p, err := s.lockRead(ctx, r)
+		if err != nil {
+			return audit.Head{}, err
+		}
+		defer s.unlockRead(p)
+		rec, err := s.existing(r)
+		if err != nil {
+			return audit.Head{}, err
+		}
+		return rec.head, nil
+	}
+	if err := s.enter(ctx); err != nil {
+		return audit.Head{}, err
+	}
+	defer s.life.RUnlock()
 	keys, err := s.tenant(t)
 	if keys == nil || err != nil {
-		return heads, err
+		return audit.Head{}, err
 	}
 	keys.chain.RLock()
 	defer keys.chain.RUnlock()
-	return heads, s.trouble.now()
+	if err := s.trouble.now(); err != nil {
+		return audit.Head{}, err
+	}
+	row, err := s.get(tenantKey(t.Name(), 'h'))
+	if err != nil {
+		return audit.Head{}, err
+	}
+	return decodeHead(row)
 }

@@ -103,6 +103,51 @@ func BenchmarkCommit(b *testing.B) {
 	}
 }
 
+// BenchmarkTurn measures what the store does for a turn: finding the sender, taking the message, taking the answer. Sixty-four
+// writers have a thousand conversations between them. The figures are of a whole turn.
+func BenchmarkTurn(b *testing.B) {
+	for _, where := range []string{"disk", "memory"} {
+		b.Run(where, func(b *testing.B) {
+			o := options(vfs.NewMem(), time.Now)
+			if where == "disk" {
+				o = onDisk(b.TempDir())
+			}
+			s := open(b, o)
+			defer closeStore(b, s)
+			ten := tenant(b)
+			var n atomic.Int64
+			b.ReportAllocs()
+			b.SetParallelism(32)
+			began := cpu(b)
+			b.ResetTimer()
+			b.RunParallel(func(pb *testing.PB) {
+				writer := n.Add(1)
+				for i := 0; pb.Next(); i++ {
+					from := message.Address{Channel: "acme.web", Address: fmt.Sprint("v", writer, "-", i%16)}
+					found, err := s.Find(b.Context(), ten, from, []string{fmt.Sprint(writer, ".", i)})
+					if err != nil || len(found.Known) != 0 {
+						b.Errorf("finding: %v, %v", found.Known, err)
+						return
+					}
+					st := ask(b, o, from, found.Snapshot)
+					st.Dedupe[0].ID = fmt.Sprint(writer, ".", i)
+					if _, err := s.Commit(b.Context(), st); err != nil {
+						b.Errorf("committing the message: %v", err)
+						return
+					}
+					if _, err := s.Commit(b.Context(), reply(b, o, st)); err != nil {
+						b.Errorf("committing the answer: %v", err)
+						return
+					}
+				}
+			})
+			b.StopTimer()
+			b.ReportMetric(float64((cpu(b)-began).Microseconds())/float64(b.N), "cpu-µs/op")
+			b.ReportMetric(float64(s.Health(b.Context()).Fsync.Microseconds()), "sync-µs")
+		})
+	}
+}
+
 // BenchmarkFind asks for a known sender: with an id that is new, as nearly every message is, and with one that is known.
 func BenchmarkFind(b *testing.B) {
 	o := options(vfs.NewMem(), time.Now)

@@ -78,28 +78,11 @@ func (s *Store) checkOne(ctx context.Context, r store.Ref, rep *store.Report) er
 		return nil
 	}
 	var folded conversation.State
-	var events []audit.Event
-	if err := s.eachEvent(rec, 1, func(key, row []byte) (bool, error) {
-		b, err := openEvent(content, key, row)
-		if err != nil {
-			return false, err
-		}
-		e, err := conversation.Decode(b)
-		if err != nil {
-			return false, err
-		}
-		if err := folded.Fold(e); err != nil {
-			return false, err
-		}
-		if upTo, err := visibleUpTo(row); err != nil || upTo != folded.VSeq {
-			return false, fmt.Errorf("event %d carries visible sequence %d, not %d", e.Seq, upTo, folded.VSeq)
-		}
-		events = append(events, audit.Event{Event: &e, Encoded: b})
-		return true, nil
-	}); err != nil {
-		if errors.Is(err, store.ErrUnavailable) {
-			return err
-		}
+	events, err := s.checkLog(rec, &folded)
+	if errors.Is(err, store.ErrUnavailable) {
+		return err
+	}
+	if err != nil {
 		fault("log: %v", err)
 		return nil
 	}
@@ -113,6 +96,38 @@ func (s *Store) checkOne(ctx context.Context, r store.Ref, rep *store.Report) er
 	return s.checkRows(rec, t, fault)
 }
 
+// checkLog folds the log and returns its events.
+func (s *Store) checkLog(rec *record, folded *conversation.State) (events []audit.Event, err error) {
+	log, err := s.readLog(rec)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, log.close()) }()
+	row, err := log.at(1)
+	for more := true; more && err == nil; row, more, err = log.after(row) {
+		if row.seen != folded.VSeq {
+			return nil, fmt.Errorf("the row of event %d follows visible sequence %d, not %d", row.first, row.seen, folded.VSeq)
+		}
+		if err := row.events(rec.key, func(seq, vseq uint64, b []byte) (bool, error) {
+			e, err := decodeLogged(seq, b)
+			if err != nil {
+				return false, err
+			}
+			if e.VSeq != vseq {
+				return false, fmt.Errorf("event %d carries visible sequence %d, not %d", seq, vseq, e.VSeq)
+			}
+			events = append(events, audit.Event{Event: &e, Encoded: b})
+			return true, folded.Fold(e)
+		}); err != nil {
+			return nil, err
+		}
+		if row.upTo != folded.VSeq {
+			return nil, fmt.Errorf("the row of event %d leads to visible sequence %d, not %d", row.first, row.upTo, folded.VSeq)
+		}
+	}
+	return events, err
+}
+
 func asJSON(v any) []byte {
 	b, err := json.Marshal(v)
 	if err != nil {
@@ -123,10 +138,13 @@ func asJSON(v any) []byte {
 
 // checkChain looks that the chain verifies and that it has exactly the entries that the log demands.
 func (s *Store) checkChain(rec *record, events []audit.Event, fault func(string, ...any)) error {
-	prefix := conversationKey(rec.ref)
-	entries, err := s.entries(kindKey(prefix, kindAudit), kindKey(prefix, kindAudit+1), 1<<31)
-	if err != nil {
+	entries, err := s.chain(rec.ref, 0, 1<<31)
+	if errors.Is(err, store.ErrUnavailable) {
 		return err
+	}
+	if err != nil {
+		fault("audit: %v", err)
+		return nil
 	}
 	head, err := audit.Verify(rec.ref.ID, audit.Head{}, entries)
 	if err != nil {
@@ -158,6 +176,9 @@ func (s *Store) checkRows(rec *record, t *tenant, fault func(string, ...any)) er
 	want := map[string]string{}
 	for _, o := range obligations(nil, rec.state) {
 		want[string(indexKey(o.kind, o.ms, rec.ref, o.name))] = "obligation " + string(rune(o.kind))
+	}
+	if rec.state.Working() {
+		want[string(indexKey(dueWork, 0, rec.ref, ""))] = "obligation " + string(rune(dueWork))
 	}
 	for _, p := range paths(nil, rec.state) {
 		want[string(pathKey(t, p, rec.ref.ID))] = "access path " + string(rune(p.kind))
@@ -245,6 +266,10 @@ func (s *Store) checkDemanded(ctx context.Context, key []byte, r store.Ref, rep 
 		t, err := s.tenant(r.Tenant)
 		if err != nil {
 			return err
+		}
+		// A row of work may outlast the work, but not unknown to the store.
+		if p.work.has(r) && bytes.Equal(key, indexKey(dueWork, 0, r, "")) {
+			return nil
 		}
 		for _, o := range obligations(nil, rec.state) {
 			if bytes.Equal(key, indexKey(o.kind, o.ms, r, o.name)) {

@@ -51,6 +51,7 @@ type Store struct {
 	tenants tenants
 	cache   *cache
 	gens    generations
+	spare   sync.Pool    // of *write
 	fsync   atomic.Int64 // nanoseconds, smoothed
 
 	work, timers, outbox *schedule
@@ -65,6 +66,8 @@ type partition struct {
 	// leases are the running bot calls, attempts the running sends.
 	leases   map[store.Ref]store.Lease
 	attempts map[store.Ref]store.Lease
+	work     workRows
+	recent   recent
 }
 
 // Open opens the store in o.Dir or makes a new one. It fails with seal.ErrRootKey when o.Root is not the key that the
@@ -144,6 +147,8 @@ func (s *Store) load() error {
 	for i := range s.parts {
 		s.parts[i].leases = map[store.Ref]store.Lease{}
 		s.parts[i].attempts = map[store.Ref]store.Lease{}
+		s.parts[i].work = workRows{}
+		s.parts[i].recent.clear()
 	}
 	s.cache.clear()
 	s.tenants.clear()
@@ -164,11 +169,17 @@ func (s *Store) pebbleOptions() *pebble.Options {
 			BackgroundError: func(err error) { s.fail(fmt.Errorf("writing in the background: %w", err)) },
 			DataCorruption:  func(pebble.DataCorruptionInfo) { s.fail(pebble.ErrCorruption) },
 		},
-		CacheSize:                   64 << 20,
-		MemTableSize:                16 << 20,
+		CacheSize: 64 << 20,
+		// A state row is written at every step: of a table in memory as large as this only the last version goes to the
+		// disk. A start after a crash reads the logs of one such table, or where the disk could not follow of up to four.
+		MemTableSize:                64 << 20,
 		MemTableStopWritesThreshold: 4,
-		MaxOpenFiles:                512,
+		// Readers bear more than the default of 12 better than commits bear to be stopped.
+		L0StopWritesThreshold: 24,
+		MaxOpenFiles:          512,
 	}
+	// Nearly every value is sealed, and what is sealed does not shrink.
+	o.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionNone })
 	for i := range o.Levels {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 	}

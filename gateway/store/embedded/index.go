@@ -2,11 +2,14 @@ package embedded
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 
 	"turnout/adapters/message"
 	"turnout/gateway/conversation"
+	"turnout/gateway/id"
 	"turnout/gateway/store"
 	"turnout/gateway/store/seal"
 )
@@ -18,15 +21,11 @@ type obligation struct {
 	name string
 }
 
-// obligations appends to o what a state obliges the gateway to: a turn to take, timers to fire, a place in a queue. A nil
-// state obliges to nothing. The row of work carries no instant: when to look again hangs on the lease, which no start of
-// the process survives.
+// obligations appends to o what a state obliges the gateway to: timers to fire, a place in a queue. A nil state obliges to
+// nothing. Work has rows of another life (workRows).
 func obligations(o []obligation, s *conversation.State) []obligation {
 	if s == nil {
 		return o
-	}
-	if s.Working() {
-		o = append(o, obligation{kind: dueWork})
 	}
 	if s.Open() {
 		o = append(o, obligation{kind: dueQueue})
@@ -103,12 +102,17 @@ func contains[T comparable](all []T, v T) bool {
 }
 
 // reindex makes the rows of the indexes follow from one state to the next.
-func (s *Store) reindex(b *pebble.Batch, t *tenant, r store.Ref, was, now *conversation.State) error {
-	var ob [2][8]obligation
-	if err := change(b, obligations(ob[0][:0], was), obligations(ob[1][:0], now), func(o obligation) []byte {
-		return indexKey(o.kind, o.ms, r, o.name)
-	}); err != nil {
-		return fmt.Errorf("indexing obligations: %w", err)
+func reindex(b *pebble.Batch, t *tenant, r store.Ref, was, now *conversation.State) error {
+	if was == nil || was.Open() != now.Open() || !maps.Equal(was.Timers, now.Timers) {
+		var ob [2][8]obligation
+		if err := change(b, obligations(ob[0][:0], was), obligations(ob[1][:0], now), func(o obligation) []byte {
+			return indexKey(o.kind, o.ms, r, o.name)
+		}); err != nil {
+			return fmt.Errorf("indexing obligations: %w", err)
+		}
+	}
+	if was != nil && was.Owner == now.Owner && was.Contact == now.Contact && was.From == now.From && slices.Equal(was.Tags, now.Tags) {
+		return nil
 	}
 	var pb [2][8]path
 	if err := change(b, paths(pb[0][:0], was), paths(pb[1][:0], now), func(p path) []byte {
@@ -161,7 +165,12 @@ func (s *Store) rebuild() error {
 		}
 		switch kind {
 		case dueWork:
-			s.work.put(dueKey{ref: r}, 0, 0)
+			n, err := id.Partition(id.Conversation, r.ID)
+			if err != nil {
+				return false, fmt.Errorf("the index of obligations names a conversation that is none: %w", err)
+			}
+			s.parts[n].work.set(r, 0)
+			s.work.restore(dueKey{ref: r})
 		case dueTimer:
 			s.timers.put(dueKey{r, name}, ms, ms)
 		case dueOutbox:

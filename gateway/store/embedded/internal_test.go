@@ -3,6 +3,9 @@ package embedded
 import (
 	"bytes"
 	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -108,35 +111,65 @@ func TestCacheIsBounded(t *testing.T) {
 	}
 }
 
+// sealedRow is a row as a commit writes it: what stands behind the key is the clear part.
+func sealedRow(t testing.TB, c *seal.Content, key, withClear, plain []byte) []byte {
+	t.Helper()
+	row, err := c.Seal(bytes.Clone(withClear[len(key):]), withClear, plain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return row
+}
+
 // FuzzRows opens rows that nobody wrote.
 func FuzzRows(f *testing.F) {
 	c := testContent(f)
 	r := testRef(f)
 	key := kindKey(conversationKey(r), kindState)
-	rec := &record{ref: r, key: c, ops: []store.Token{"one", "two"}, state: &conversation.State{V: 1, ID: r.ID, Owner: conversation.Owner{Kind: message.OwnerBot}}}
-	good, err := rec.encode(key)
+	rec := &record{ref: r, key: c, ops: ops{}.with("one").with("two"), state: &conversation.State{V: 1, ID: r.ID, Owner: conversation.Owner{Kind: message.OwnerBot}}}
+	body, err := json.Marshal(rec.state)
 	if err != nil {
 		f.Fatal(err)
 	}
+	good := sealedRow(f, c, key, rec.header(bytes.Clone(key)), body)
 	back, err := decodeRecord(r, key, good, c)
-	if err != nil || back.version() != "two" || len(back.ops) != 2 || back.state.ID != r.ID {
+	if err != nil || back.version() != "two" || back.ops.n != 2 || !back.ops.has("one") || back.ops.has("on") || back.state.ID != r.ID {
 		f.Fatalf("round trip: %+v, %v", back, err)
 	}
-	event, err := encodeEvent(c, key, 300, []byte("{}"))
-	if err != nil {
-		f.Fatal(err)
+	logKey := rowKey(conversationKey(r), kindLog, 7)
+	sp := span{first: 7, last: 8, seen: 300, upTo: 301}
+	events := sealedRow(f, c, logKey, appendSpan(bytes.Clone(logKey), sp),
+		appendLogged(appendLogged(nil, 0, []byte("{}")), 301, []byte("[]")))
+	open := func(b []byte) (span, []string, error) {
+		sp, sealed, err := parseSpan(7, b)
+		if err != nil {
+			return sp, nil, err
+		}
+		row := logRow{span: sp, key: logKey, clear: b[:len(b)-len(sealed)], sealed: sealed}
+		var all []string
+		err = row.events(c, func(seq, vseq uint64, encoded []byte) (bool, error) {
+			all = append(all, fmt.Sprintf("%d %d %s", seq, vseq, encoded))
+			return true, nil
+		})
+		return sp, all, err
 	}
-	for _, b := range [][]byte{nil, {1}, {1, 255}, good, good[:40], event, bytes.Repeat([]byte{0xff}, 64)} {
+	if got, all, err := open(events); err != nil || got != sp || !slices.Equal(all, []string{"7 0 {}", "8 301 []"}) {
+		f.Fatalf("round trip: %+v %q, %v", got, all, err)
+	}
+	for _, b := range [][]byte{nil, {1}, {1, 255}, good, good[:40], events, events[:20], bytes.Repeat([]byte{0xff}, 64), {1, 'x', 2, 'y', 'z'}} {
 		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if got, err := decodeRecord(r, key, b, c); err == nil && (!bytes.Equal(b, good) || got.version() != "two") {
 			t.Error("a forged state row was read")
 		}
-		if _, err := decodeEvent(c, key, b); err == nil {
+		if _, _, err := open(b); err == nil && !bytes.Equal(b, events) {
 			t.Error("a forged log row was read")
 		}
-		_, _ = visibleUpTo(b)
+		n := 0
+		if entriesOf(b, func(entry []byte) bool { n += len(entry); return true }) == nil && n > len(b) {
+			t.Error("audit entries beyond their row")
+		}
 		_, _ = decodeHead(b)
 		if _, _, ref, _, ok := parseIndexKey(b); ok && ref.Tenant == (store.Tenant{}) {
 			t.Error("an index key without a tenant")
@@ -145,6 +178,45 @@ func FuzzRows(f *testing.F) {
 			_, _ = parseStateKey(b)
 		}
 	})
+}
+
+// FuzzEvents reads the sealed part of a log row, which only the holder of the key can write: still nothing may be read
+// beyond it.
+func FuzzEvents(f *testing.F) {
+	c := testContent(f)
+	key := rowKey(conversationKey(testRef(f)), kindLog, 1)
+	f.Add(uint8(2), appendLogged(appendLogged(nil, 0, []byte("{}")), 5, nil))
+	f.Add(uint8(1), []byte{0, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1})
+	f.Fuzz(func(t *testing.T, n uint8, plain []byte) {
+		sp := span{first: 1, last: max(1, uint64(n))}
+		full := appendSpan(bytes.Clone(key), sp)
+		row := logRow{span: sp, key: key, clear: full[len(key):], sealed: sealedRow(t, c, key, full, plain)[len(full)-len(key):]}
+		size, count := 0, uint64(0)
+		err := row.events(c, func(_, _ uint64, encoded []byte) (bool, error) {
+			size, count = size+len(encoded), count+1
+			return true, nil
+		})
+		if size > len(plain) || err == nil && count != sp.last {
+			t.Errorf("%d events of %d bytes out of %d", count, size, len(plain))
+		}
+	})
+}
+
+// TestOps keeps the last operations and no more.
+func TestOps(t *testing.T) {
+	var o ops
+	for i := range 3 * keptOps {
+		o = o.with(store.Token(fmt.Sprint("op-", i)))
+		for j := range i + 1 {
+			if got := o.has(store.Token(fmt.Sprint("op-", j))); got != (i-j < keptOps) {
+				t.Fatalf("after operation %d: operation %d is known: %v", i, j, got)
+			}
+		}
+		back, rest, err := parseOps(append(bytes.Clone(o.list), "rest"...), o.n)
+		if err != nil || string(rest) != "rest" || back.last != o.last || back.n != o.n || !bytes.Equal(back.list, o.list) {
+			t.Fatalf("read back: %+v, %q, %v", back, rest, err)
+		}
+	}
 }
 
 // FuzzLog looks for damage in logs that nobody wrote.

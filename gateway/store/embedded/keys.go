@@ -17,8 +17,8 @@ import (
 //	K t <tenant>                                  wrapped keys of a tenant
 //	K c <tenant> 0 <conversation>                 wrapped data key of a conversation
 //	T <tenant> 0 c <conversation> 0 s             state row
-//	                                l <seq be64>  log: visible sequence so far, sealed event
-//	                                a <n be64>    audit entry
+//	                                l <seq be64>  log: the events of a step from seq on, sealed; their span in the clear
+//	                                a <n be64>    audit entries of a step from n on
 //	                                f <id>        attachment, sealed
 //	                                o <ord be64>  outbox row, sealed
 //	T <tenant> 0 i <hash>                         identity: address -> conversation
@@ -28,7 +28,8 @@ import (
 //	T <tenant> 0 D <ms be64> <row>, E <row>       dead letters, and where a row's is
 //	T <tenant> 0 v <doc> 0 <n be32>               versions, sealed under the tenant's key
 //	d <generation be32> <hash>                    dedupe; the hash is keyed by tenant, the generation is dropped as a range
-//	x <kind> <ms be64> <tenant> 0 <conv> [0 name] obligations: r work, t timer, o outbox, q with people
+//	x <kind> <ms be64> <tenant> 0 <conv> [0 name] obligations: r work, t timer, o outbox, q with people;
+//	                                              r stays for a while after the work
 //
 // Wrapped keys have a space of their own so that erasure can rewrite it without touching the content.
 const (
@@ -62,7 +63,14 @@ func tenantKey(t string, kind byte) []byte {
 
 // conversationKey is the prefix of all rows of a conversation; a kind and its rest follow.
 func conversationKey(r store.Ref) []byte {
-	k := append(tenantKey(r.Tenant.Name(), 'c'), r.ID...)
+	return appendConversationKey(make([]byte, 0, keySize), r)
+}
+
+func appendConversationKey(k []byte, r store.Ref) []byte {
+	k = append(k, spaceTenant)
+	k = append(k, r.Tenant.Name()...)
+	k = append(k, 0, 'c')
+	k = append(k, r.ID...)
 	return append(k, 0)
 }
 

@@ -159,10 +159,10 @@ func (s *Store) Pending(ctx context.Context, now int64, limit int) ([]store.Ref,
 		return nil, err
 	}
 	defer s.life.RUnlock()
-	keys, _ := s.outbox.due(now, limit, s.o.Redeliver)
-	refs := make([]store.Ref, len(keys))
-	for i, k := range keys {
-		refs[i] = k.ref
+	items := s.outbox.due(now, limit, s.o.Redeliver)
+	refs := make([]store.Ref, len(items))
+	for i, it := range items {
+		refs[i] = it.key.ref
 	}
 	return refs, nil
 }
@@ -246,8 +246,8 @@ func (s *Store) outdated(p *partition, rec *record, row outRow) (store.Hint, err
 		return store.Hint{}, err
 	}
 	st := store.Step{Ref: rec.ref, Op: store.Token(op), Base: rec.version(), Events: d.Events, State: &d.State}
-	w := &write{s: s, p: p, t: t, st: st, was: rec, batch: s.db.NewBatch()}
-	defer w.batch.Close()
+	w := s.begin(p, t, st, rec)
+	defer w.end()
 	if err := w.build(); err != nil {
 		return store.Hint{}, err
 	}

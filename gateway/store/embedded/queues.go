@@ -25,22 +25,13 @@ type queues struct {
 
 // desk is one tenant's part.
 type desk struct {
-	waiting map[string]*waiting   // by conversation
-	all     []*waiting            // in order
-	byQueue map[string][]*waiting // in order; never an empty list
+	waiting *line // queued, in the order in which they should be taken
+	aside   *line // captured, the oldest first
 	held    map[string]map[string]bool
 	holder  map[string]string // conversation -> agent
 	reserve map[store.Token]reservation
 	present map[string]store.Presence
 	feed    feed
-}
-
-type waiting struct {
-	ref      store.Ref
-	owner    conversation.Owner
-	handoff  conversation.Handoff
-	since    int64
-	priority int
 }
 
 // reservation is a place that an agent keeps for a conversation while the claim is being committed.
@@ -74,8 +65,8 @@ func (q *queues) desk(tenant string) *desk {
 	d := q.desks[tenant]
 	if d == nil {
 		d = &desk{
-			waiting: map[string]*waiting{},
-			byQueue: map[string][]*waiting{},
+			waiting: newLine(message.OwnerQueued, inOrder),
+			aside:   newLine(message.OwnerCaptured, byAge),
 			held:    map[string]map[string]bool{},
 			holder:  map[string]string{},
 			reserve: map[store.Token]reservation{},
@@ -86,29 +77,13 @@ func (q *queues) desk(tenant string) *desk {
 	return d
 }
 
-// inOrder: the most urgent first, then who has waited longest.
-func inOrder(a, b *waiting) int {
-	return cmp.Or(cmp.Compare(b.priority, a.priority), cmp.Compare(a.since, b.since), strings.Compare(a.ref.ID, b.ref.ID))
-}
-
-// waits returns how a state waits, nil when it does not.
-func waits(r store.Ref, s *conversation.State) *waiting {
-	if s.Owner.Kind != message.OwnerQueued || s.Handoff == nil {
-		return nil
-	}
-	return &waiting{ref: r, owner: s.Owner, handoff: s.Handoff.Handoff, since: s.Handoff.At, priority: s.Handoff.Priority}
-}
-
 // restore puts a conversation into an empty view; settle brings the view into order after the last.
 func (q *queues) restore(r store.Ref, s *conversation.State) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	d := q.desk(r.Tenant.Name())
-	if w := waits(r, s); w != nil {
-		d.waiting[r.ID] = w
-		d.all = append(d.all, w)
-		d.byQueue[w.owner.Queue] = append(d.byQueue[w.owner.Queue], w)
-	}
+	d.waiting.restore(r, s)
+	d.aside.restore(r, s)
 	if s.Owner.Kind == message.OwnerAgent {
 		d.hold(s.Owner.Agent, r.ID)
 	}
@@ -118,10 +93,8 @@ func (q *queues) settle() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, d := range q.desks {
-		slices.SortFunc(d.all, inOrder)
-		for _, l := range d.byQueue {
-			slices.SortFunc(l, inOrder)
-		}
+		d.waiting.sort()
+		d.aside.sort()
 	}
 }
 
@@ -139,20 +112,8 @@ func (q *queues) show(r store.Ref, was, now *conversation.State) {
 	}
 	d.feed.add(store.FeedItem{Conversation: r.ID, Owner: now.Owner, Queue: queue, Seq: now.Seq})
 
-	if old := d.waiting[r.ID]; old != nil {
-		d.all = cut(d.all, old)
-		if l := cut(d.byQueue[old.owner.Queue], old); len(l) > 0 {
-			d.byQueue[old.owner.Queue] = l
-		} else {
-			delete(d.byQueue, old.owner.Queue)
-		}
-		delete(d.waiting, r.ID)
-	}
-	if w := waits(r, now); w != nil {
-		d.waiting[r.ID] = w
-		d.all = insert(d.all, w)
-		d.byQueue[w.owner.Queue] = insert(d.byQueue[w.owner.Queue], w)
-	}
+	d.waiting.show(r, now)
+	d.aside.show(r, now)
 	if agent := d.holder[r.ID]; agent != "" && (now.Owner.Kind != message.OwnerAgent || now.Owner.Agent != agent) {
 		d.drop(agent, r.ID)
 	}
@@ -164,18 +125,6 @@ func (q *queues) show(r store.Ref, was, now *conversation.State) {
 			}
 		}
 	}
-}
-
-func insert(l []*waiting, w *waiting) []*waiting {
-	i, _ := slices.BinarySearchFunc(l, w, inOrder)
-	return slices.Insert(l, i, w)
-}
-
-func cut(l []*waiting, w *waiting) []*waiting {
-	if i, ok := slices.BinarySearchFunc(l, w, inOrder); ok {
-		return slices.Delete(l, i, i+1)
-	}
-	return l
 }
 
 func (d *desk) hold(agent, conv string) {
@@ -229,36 +178,28 @@ func (s *Store) view(ctx context.Context, t store.Tenant, f func(q *queues, d *d
 // Waiting implements store.Queues.
 func (s *Store) Waiting(ctx context.Context, t store.Tenant, queue string, limit int) (out []store.Waiting, err error) {
 	err = s.view(ctx, t, func(_ *queues, d *desk) error {
-		l := d.all
-		if queue != "" {
-			l = d.byQueue[queue]
-		}
-		for i, w := range l[:min(max(limit, 0), len(l))] {
-			out = append(out, store.Waiting{Ref: w.ref, Owner: w.owner, Handoff: w.handoff, Since: w.since, Position: i + 1})
-		}
-		if queue == "" {
-			for i := range out {
-				out[i].Position = d.position(out[i].Ref.ID)
-			}
+		out = d.waiting.list(queue, limit)
+		return nil
+	})
+	return out, err
+}
+
+// Captured implements store.Queues.
+func (s *Store) Captured(ctx context.Context, t store.Tenant, queue string, limit int) (out []store.Waiting, err error) {
+	err = s.view(ctx, t, func(_ *queues, d *desk) error {
+		out = d.aside.list(queue, limit)
+		for i := range out {
+			out[i].Position = 0 // they stand in no order of being taken
 		}
 		return nil
 	})
 	return out, err
 }
 
-func (d *desk) position(conv string) int {
-	w := d.waiting[conv]
-	if w == nil {
-		return 0
-	}
-	i, _ := slices.BinarySearchFunc(d.byQueue[w.owner.Queue], w, inOrder)
-	return i + 1
-}
-
 // Position implements store.Queues.
 func (s *Store) Position(ctx context.Context, r store.Ref) (n int, err error) {
 	err = s.view(ctx, r.Tenant, func(_ *queues, d *desk) error {
-		n = d.position(r.ID)
+		n = d.waiting.position(r.ID)
 		return nil
 	})
 	return n, err
@@ -268,7 +209,7 @@ func (s *Store) Position(ctx context.Context, r store.Ref) (n int, err error) {
 func (s *Store) Depth(ctx context.Context, t store.Tenant) (map[string]int, error) {
 	depth := map[string]int{}
 	err := s.view(ctx, t, func(_ *queues, d *desk) error {
-		for queue, l := range d.byQueue {
+		for queue, l := range d.waiting.byQueue {
 			depth[queue] = len(l)
 		}
 		return nil

@@ -3,11 +3,9 @@ package embedded
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"sort"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -30,13 +28,12 @@ func (s *Store) Find(ctx context.Context, t store.Tenant, a message.Address, ids
 		return store.Found{}, err
 	}
 	var found store.Found
-	conv, err := s.get(identityKey(keys, a))
+	conv, err := s.writes(p, keys, t, a)
 	if err != nil {
 		return store.Found{}, err
 	}
-	if conv != nil {
-		r := store.Ref{Tenant: t, ID: string(conv)}
-		rec, err := s.record(r)
+	if conv != "" {
+		rec, err := s.record(store.Ref{Tenant: t, ID: conv})
 		if err != nil {
 			return store.Found{}, err
 		}
@@ -47,11 +44,12 @@ func (s *Store) Find(ctx context.Context, t store.Tenant, a message.Address, ids
 	if len(ids) == 0 {
 		return found, nil
 	}
-	hashes := make([][seal.HashSize]byte, len(ids))
-	for i, v := range ids {
-		hashes[i] = dedupeHash(keys, a, v)
+	var few [4]idHash
+	hashes := few[:0]
+	for _, v := range ids {
+		hashes = append(hashes, dedupeHash(keys, a, v))
 	}
-	known, err := s.known(hashes)
+	known, err := s.known(p, hashes)
 	if err != nil {
 		return store.Found{}, err
 	}
@@ -67,6 +65,20 @@ func (s *Store) Find(ctx context.Context, t store.Tenant, a message.Address, ids
 	return found, nil
 }
 
+// writes returns the conversation in which an address writes, empty when it has none. The caller holds the partition's
+// lock.
+func (s *Store) writes(p *partition, keys *tenant, t store.Tenant, a message.Address) (string, error) {
+	if conv, ok := p.recent.conversation(t, a); ok {
+		return conv, nil
+	}
+	conv, err := s.get(identityKey(keys, a))
+	if err != nil {
+		return "", err
+	}
+	p.recent.bind(t, a, string(conv))
+	return string(conv), nil
+}
+
 // snapshot shows a record to the outside. The caller holds the partition's lock.
 func (s *Store) snapshot(p *partition, rec *record) *store.Snapshot {
 	return &store.Snapshot{Ref: rec.ref, Version: rec.version(), State: rec.state, Lease: p.leases[rec.ref]}
@@ -75,47 +87,6 @@ func (s *Store) snapshot(p *partition, rec *record) *store.Snapshot {
 func identityKey(t *tenant, a message.Address) []byte {
 	h := t.Hash("identity", a.Channel, a.Address, a.Thread)
 	return append(tenantKey(t.Name(), 'i'), h[:]...)
-}
-
-// dedupeHash leaves the thread out: a redelivered message is the same wherever its conversation has gone since.
-func dedupeHash(t *tenant, a message.Address, id string) [seal.HashSize]byte {
-	return t.Hash("dedupe", a.Channel, a.Address, id)
-}
-
-// known looks up message ids in all live generations, by one iterator: it asks the bloom filters of the last level too,
-// which a Get does not, and nearly every question is a miss.
-func (s *Store) known(hashes [][seal.HashSize]byte) ([]store.Known, error) {
-	out := make([]store.Known, len(hashes))
-	it, err := s.db.NewIter(&pebble.IterOptions{
-		LowerBound: []byte{spaceDedupe}, UpperBound: []byte{spaceDedupe + 1}, UseL6Filters: true,
-	})
-	if err != nil {
-		return nil, s.readError(err)
-	}
-	gen := s.generation()
-	for i, h := range hashes {
-		for back := range uint32(s.o.Dedupe.Generations) {
-			if back > gen {
-				break
-			}
-			if !it.SeekPrefixGE(dedupeKey(gen-back, h)) {
-				continue
-			}
-			v, err := it.ValueAndErr()
-			if err != nil {
-				return nil, errors.Join(s.readError(err), it.Close())
-			}
-			if len(v) <= 8 {
-				return nil, errors.Join(errors.New("a dedupe row is damaged"), it.Close())
-			}
-			out[i] = store.Known{Seq: binary.BigEndian.Uint64(v), Conversation: string(v[8:])}
-			break
-		}
-	}
-	if err := it.Close(); err != nil {
-		return nil, s.readError(err)
-	}
-	return out, nil
 }
 
 // Load implements store.Conversations.
@@ -152,21 +123,16 @@ func (s *Store) Log(ctx context.Context, r store.Ref, after uint64, limit int) (
 	if err != nil || limit <= 0 || after >= rec.state.Seq {
 		return nil, err
 	}
-	var events []conversation.Event
-	err = s.eachEvent(rec, after+1, func(key, row []byte) (bool, error) {
-		e, err := decodeEvent(rec.key, key, row)
-		if err != nil {
-			return false, err
-		}
-		events = append(events, e)
-		return len(events) < limit, nil
-	})
-	return events, err
-}
-
-func (s *Store) eachEvent(rec *record, from uint64, f func(key, row []byte) (bool, error)) error {
-	prefix := conversationKey(rec.ref)
-	return s.each(rowKey(prefix, kindLog, from), kindKey(prefix, kindLog+1), f)
+	log, err := s.readLog(rec)
+	if err != nil {
+		return nil, err
+	}
+	row, err := log.at(after + 1)
+	if err != nil {
+		return nil, errors.Join(err, log.close())
+	}
+	events, err := log.collect(rec, row, after, false, limit)
+	return events, errors.Join(err, log.close())
 }
 
 // Visible implements store.Conversations.
@@ -180,50 +146,16 @@ func (s *Store) Visible(ctx context.Context, r store.Ref, after uint64, limit in
 	if err != nil || limit <= 0 || after >= rec.state.VSeq {
 		return nil, err
 	}
-	from, err := s.visibleFrom(rec, after)
+	log, err := s.readLog(rec)
 	if err != nil {
 		return nil, err
 	}
-	var events []conversation.Event
-	seen := after
-	err = s.eachEvent(rec, from, func(key, row []byte) (bool, error) {
-		upTo, err := visibleUpTo(row)
-		if err != nil || upTo == seen {
-			return true, err // the event itself has no place in what is visible
-		}
-		e, err := decodeEvent(rec.key, key, row)
-		if err != nil {
-			return false, err
-		}
-		seen = upTo
-		events = append(events, e)
-		return len(events) < limit, nil
-	})
-	return events, err
-}
-
-// visibleFrom returns the sequence of the event that follows the visible sequence after, which is below the state's.
-func (s *Store) visibleFrom(rec *record, after uint64) (uint64, error) {
-	prefix := conversationKey(rec.ref)
-	// Not every event is visible, so the event cannot stand before after+1, nor further from the end than visible ones
-	// are missing.
-	low := after + 1
-	high := rec.state.Seq - (rec.state.VSeq - after) + 1
-	var failed error
-	n := sort.Search(int(high-low), func(i int) bool {
-		if failed != nil {
-			return true
-		}
-		row, err := s.get(rowKey(prefix, kindLog, low+uint64(i)))
-		if err != nil {
-			failed = err
-			return true
-		}
-		upTo, err := visibleUpTo(row)
-		failed = err
-		return upTo > after
-	})
-	return low + uint64(n), failed
+	row, err := log.visible(rec, after)
+	if err != nil {
+		return nil, errors.Join(err, log.close())
+	}
+	events, err := log.collect(rec, row, after, true, limit)
+	return events, errors.Join(err, log.close())
 }
 
 // Attachment implements store.Conversations.

@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -19,13 +20,60 @@ const keptOps = 16
 type record struct {
 	ref   store.Ref
 	state *conversation.State
-	// ops are the last operations, the newest last: it is the version.
-	ops  []store.Token
-	head audit.Head
-	key  *seal.Content
+	ops   ops
+	head  audit.Head
+	key   *seal.Content
+	// marked is set when the chain is known to be marked as moved since the last checkpoint.
+	marked bool
 }
 
-func (r *record) version() store.Token { return r.ops[len(r.ops)-1] }
+func (r *record) version() store.Token { return r.ops.last }
+
+// ops are the last operations of a conversation, as they stand in its row: each behind its length, the newest last.
+type ops struct {
+	n    int
+	list []byte
+	last store.Token // the newest: it is the version
+}
+
+// with returns the operations after one more. The list is in memory of its own.
+func (o ops) with(op store.Token) ops {
+	n, kept := o.n+1, o.list
+	if n > keptOps {
+		size, w := binary.Uvarint(kept)
+		n, kept = keptOps, kept[w+int(size):]
+	}
+	list := append(make([]byte, 0, len(kept)+len(op)+binary.MaxVarintLen64), kept...)
+	list = binary.AppendUvarint(list, uint64(len(op)))
+	return ops{n: n, list: append(list, op...), last: op}
+}
+
+// has reports whether op is one of them.
+func (o ops) has(op store.Token) bool {
+	for b := o.list; len(b) > 0; {
+		size, w := binary.Uvarint(b)
+		if string(b[w:w+int(size)]) == string(op) {
+			return true
+		}
+		b = b[w+int(size):]
+	}
+	return false
+}
+
+// parseOps reads n operations from the front of b.
+func parseOps(b []byte, n int) (o ops, rest []byte, err error) {
+	rest = b
+	for range n {
+		size, w := binary.Uvarint(rest)
+		if w <= 0 || size > uint64(len(rest)-w) {
+			return ops{}, nil, errRow
+		}
+		o.last = store.Token(rest[w : w+int(size)])
+		rest = rest[w+int(size):]
+	}
+	o.n, o.list = n, bytes.Clone(b[:len(b)-len(rest)])
+	return o, rest, nil
+}
 
 // The row: a cleartext header of layout, operations and audit head, then the sealed state. The header is part of the
 // additional data, so it cannot be exchanged either.
@@ -33,35 +81,22 @@ const rowLayout = 1
 
 var errRow = errors.New("a state row is damaged")
 
-func (r *record) encode(key []byte) ([]byte, error) {
-	body, err := json.Marshal(r.state)
-	if err != nil {
-		return nil, fmt.Errorf("encoding state: %w", err)
-	}
-	b := make([]byte, 0, len(body)+512)
-	b = append(b, rowLayout, byte(len(r.ops)))
-	for _, op := range r.ops {
-		b = binary.AppendUvarint(b, uint64(len(op)))
-		b = append(b, op...)
-	}
+// header appends the clear part of the row.
+func (r *record) header(b []byte) []byte {
+	b = append(b, rowLayout, byte(r.ops.n))
+	b = append(b, r.ops.list...)
 	b = binary.AppendUvarint(b, r.head.N)
-	b = append(b, r.head.Hash[:]...)
-	return r.key.Seal(b, aad(key, b), body)
+	return append(b, r.head.Hash[:]...)
 }
 
-func decodeRecord(ref store.Ref, key, row []byte, content *seal.Content) (*record, error) {
-	r := &record{ref: ref, key: content}
+func decodeRecord(ref store.Ref, key, row []byte, content *seal.Content) (r *record, err error) {
+	r = &record{ref: ref, key: content}
 	if len(row) < 2 || row[0] != rowLayout || row[1] == 0 {
 		return nil, errRow
 	}
-	rest, n := row[2:], int(row[1])
-	for range n {
-		size, w := binary.Uvarint(rest)
-		if w <= 0 || size > uint64(len(rest)-w) {
-			return nil, errRow
-		}
-		r.ops = append(r.ops, store.Token(rest[w:w+int(size)]))
-		rest = rest[w+int(size):]
+	rest := row[2:]
+	if r.ops, rest, err = parseOps(rest, int(row[1])); err != nil {
+		return nil, err
 	}
 	count, w := binary.Uvarint(rest)
 	if w <= 0 || len(rest)-w < len(r.head.Hash) {
@@ -84,42 +119,4 @@ func decodeRecord(ref store.Ref, key, row []byte, content *seal.Content) (*recor
 func aad(key, clear []byte) []byte {
 	a := make([]byte, 0, len(key)+len(clear))
 	return append(append(a, key...), clear...)
-}
-
-// encodeEvent returns the log row of an event: the visible sequence up to and with it, then the sealed event. The number
-// in the clear lets a reader find a visible sequence without opening what lies between.
-func encodeEvent(content *seal.Content, key []byte, visible uint64, encoded []byte) ([]byte, error) {
-	b := binary.AppendUvarint(make([]byte, 0, len(encoded)+seal.Overhead+binary.MaxVarintLen64), visible)
-	return content.Seal(b, aad(key, b), encoded)
-}
-
-var errLog = errors.New("a log row is damaged")
-
-// visibleUpTo reads the clear part of a log row.
-func visibleUpTo(row []byte) (uint64, error) {
-	v, w := binary.Uvarint(row)
-	if w <= 0 {
-		return 0, errLog
-	}
-	return v, nil
-}
-
-func openEvent(content *seal.Content, key, row []byte) ([]byte, error) {
-	_, w := binary.Uvarint(row)
-	if w <= 0 {
-		return nil, errLog
-	}
-	b, err := content.Open(nil, aad(key, row[:w]), row[w:])
-	if err != nil {
-		return nil, fmt.Errorf("reading log row: %w", err)
-	}
-	return b, nil
-}
-
-func decodeEvent(content *seal.Content, key, row []byte) (conversation.Event, error) {
-	b, err := openEvent(content, key, row)
-	if err != nil {
-		return conversation.Event{}, err
-	}
-	return conversation.Decode(b)
 }

@@ -24,7 +24,9 @@ type dueItem struct {
 	key dueKey
 	at  int64 // when to hand it out, ms
 	row int64 // the instant in the key of its row
-	pos int
+	// unsure is set for what only a row says that may be out of date.
+	unsure bool
+	pos    int
 }
 
 func newSchedule() *schedule { return &schedule{byKey: map[dueKey]*dueItem{}} }
@@ -34,7 +36,7 @@ func (s *schedule) put(key dueKey, at, row int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if it := s.byKey[key]; it != nil {
-		it.at, it.row = at, row
+		it.at, it.row, it.unsure = at, row, false
 		heap.Fix(&s.items, it.pos)
 		return
 	}
@@ -63,19 +65,36 @@ func (s *schedule) row(key dueKey) (int64, bool) {
 	return it.row, true
 }
 
-// due hands out what is due at now, earliest first, and puts it off: whoever took it and is never heard of again will
-// not be waited for longer than that, and what he holds does not stand before the others meanwhile. at says when each
-// was due.
-func (s *schedule) due(now int64, limit int, redeliver time.Duration) (keys []dueKey, at []int64) {
+// restore puts what a row says that may be out of date: it is due at once.
+func (s *schedule) restore(key dueKey) {
+	s.put(key, 0, 0)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for len(keys) < limit && len(s.items) > 0 && s.items[0].at <= now {
+	s.byKey[key].unsure = true
+}
+
+// confirm says that the row was right.
+func (s *schedule) confirm(key dueKey) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if it := s.byKey[key]; it != nil {
+		it.unsure = false
+	}
+}
+
+// due hands out what is due at now, earliest first, and puts it off: whoever took it and is never heard of again will
+// not be waited for longer than that, and what he holds does not stand before the others meanwhile. Each item says when
+// it was due.
+func (s *schedule) due(now int64, limit int, redeliver time.Duration) (items []dueItem) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(items) < limit && len(s.items) > 0 && s.items[0].at <= now {
 		it := s.items[0]
-		keys, at = append(keys, it.key), append(at, it.at)
+		items = append(items, *it)
 		it.at = now + max(1, redeliver.Milliseconds())
 		heap.Fix(&s.items, 0)
 	}
-	return keys, at
+	return items
 }
 
 // next is when the first is due; ok is false when there is none.

@@ -3,6 +3,7 @@ package embedded
 import (
 	"bytes"
 	"crypto/rand"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -36,26 +37,38 @@ func tampered(t *testing.T) (*Store, store.Ref) {
 	ten := testRef(t).Tenant
 	from := message.Address{Channel: "c", Address: "a"}
 	r := store.Ref{Tenant: ten, ID: s.o.IDs.New(id.Conversation, id.PartitionOf(ten.Name(), from.Channel, from.Address))}
-	d := conversation.Begin(new(conversation.State), conversation.Env{Now: 5, Op: "op", Actor: conversation.Actor{Kind: conversation.System}})
-	for _, c := range []conversation.Command{
-		conversation.Open{ID: r.ID, From: from},
-		conversation.Receive{ID: "m", In: message.Inbound{ID: "1", From: from, Kind: message.Text, Text: "x"}},
-		conversation.Decide{Decision: conversation.Decision{Kind: conversation.DecisionTag, Phase: conversation.Inbound, Tags: []string{"vip"}}},
-		conversation.Decide{Decision: conversation.Decision{Kind: conversation.DecisionHandoff, Phase: conversation.Inbound}},
-		conversation.Divert{Handoff: conversation.Handoff{Rule: "r", Queue: "q", Priority: 5}},
-		conversation.SetTimer{Timer: conversation.Timer{Name: "idle", At: 99}},
+	now := new(conversation.State)
+	for i, cmds := range [][]conversation.Command{
+		{conversation.Open{ID: r.ID, From: from}},
+		{conversation.Decide{Decision: conversation.Decision{Kind: conversation.DecisionTag, Phase: conversation.Inbound, Tags: []string{"vip"}}}},
+		{conversation.Decide{Decision: conversation.Decision{Kind: conversation.DecisionHandoff, Phase: conversation.Inbound}}},
+		{conversation.Divert{Handoff: conversation.Handoff{Rule: "r", Queue: "q", Priority: 5}}},
+		{conversation.Receive{ID: "m", In: message.Inbound{ID: "1", From: from, Kind: message.Text, Text: "x"}}},
+		{conversation.SetTimer{Timer: conversation.Timer{Name: "idle", At: 99}}},
+		{
+			conversation.Decide{Decision: conversation.Decision{Kind: conversation.DecisionTag, Phase: conversation.Inbound, Tags: []string{"one"}}},
+			conversation.Decide{Decision: conversation.Decision{Kind: conversation.DecisionTag, Phase: conversation.Inbound, Tags: []string{"two"}}},
+		},
 	} {
-		if err := d.Do(c); err != nil {
+		op := fmt.Sprint("op-", i)
+		d := conversation.Begin(now, conversation.Env{Now: 5, Op: op, Actor: conversation.Actor{Kind: conversation.System}})
+		for _, c := range cmds {
+			if err := d.Do(c); err != nil {
+				t.Fatal(err)
+			}
+		}
+		st := store.Step{Ref: r, Op: store.Token(op), Events: d.Events, State: &d.State}
+		if i == 0 {
+			st.Bind = &store.Bind{Address: from}
+			st.Outbox = []store.OutboxRow{{ID: "r_1", Due: 7}}
+			st.Attach = []store.Attachment{{Attachment: message.Attachment{ID: "a_1"}}}
+		} else {
+			st.Base = store.Token(fmt.Sprint("op-", i-1))
+		}
+		if _, err := s.Commit(t.Context(), st); err != nil {
 			t.Fatal(err)
 		}
-	}
-	st := store.Step{
-		Ref: r, Op: "op", Events: d.Events, State: &d.State, Bind: &store.Bind{Address: from},
-		Outbox: []store.OutboxRow{{ID: "r_1", Due: 7}},
-		Attach: []store.Attachment{{Attachment: message.Attachment{ID: "a_1"}}},
-	}
-	if _, err := s.Commit(t.Context(), st); err != nil {
-		t.Fatal(err)
+		now = &d.State
 	}
 	if err := s.Append(t.Context(), ten, audit.Entry{Type: "login"}); err != nil {
 		t.Fatal(err)
@@ -99,7 +112,24 @@ func TestCheckFinds(t *testing.T) {
 	}
 	for name, tamper := range map[string]func(rows){
 		"event lost":      func(w rows) { del(rowKey(conversationKey(w.r), kindLog, 2))(w) },
-		"last event lost": func(w rows) { del(rowKey(conversationKey(w.r), kindLog, 7))(w) },
+		"last event lost": func(w rows) { del(rowKey(conversationKey(w.r), kindLog, 8))(w) },
+		"a row's span changed": func(w rows) {
+			k := rowKey(conversationKey(w.r), kindLog, 8)
+			v := get(w, k)
+			v[0]--
+			set(w, k, v)
+		},
+		"a row's visible sequence changed": func(w rows) {
+			k := rowKey(conversationKey(w.r), kindLog, 2)
+			v := get(w, k)
+			v[1]++
+			set(w, k, v)
+		},
+		"entry cut off a row": func(w rows) {
+			k := rowKey(conversationKey(w.r), kindAudit, 5)
+			v := get(w, k)
+			set(w, k, v[:len(v)/2])
+		},
 		"event changed": func(w rows) {
 			k := rowKey(conversationKey(w.r), kindLog, 3)
 			set(w, k, flip(get(w, k)))

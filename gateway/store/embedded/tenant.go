@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -16,7 +15,7 @@ import (
 )
 
 // layout is the version of the keys and rows of this package.
-const layout = 1
+const layout = 2
 
 // meta is what a store knows of itself. What is counted on (partitions, generations) must not change.
 type meta struct {
@@ -77,7 +76,7 @@ func (s *Store) identify() error {
 	if len(gen) == 4 {
 		s.gens.newest.Store(binary.BigEndian.Uint32(gen))
 	}
-	return nil
+	return s.restoreGenerations()
 }
 
 func (s *Store) anyRow() (bool, error) {
@@ -166,52 +165,4 @@ func (s *Store) content(r store.Ref, t *tenant) (*seal.Content, error) {
 		return nil, err
 	}
 	return t.OpenContent(r.ID, wrapped)
-}
-
-// generations says in which generation message ids are kept now. It never goes back, whatever the clock does.
-type generations struct {
-	newest atomic.Uint32
-	mu     sync.Mutex
-}
-
-// generation returns the current one.
-func (s *Store) generation() uint32 {
-	now := uint32(s.now() / s.o.Dedupe.Length.Milliseconds())
-	return max(now, s.gens.newest.Load())
-}
-
-// rotate begins a new generation when it is time, and drops the oldest whole.
-func (s *Store) rotate() error {
-	gen := s.generation()
-	if gen == s.gens.newest.Load() {
-		return nil
-	}
-	s.gens.mu.Lock()
-	defer s.gens.mu.Unlock()
-	if gen <= s.gens.newest.Load() {
-		return nil
-	}
-	b := s.db.NewBatch()
-	defer b.Close()
-	if err := b.Set(generationKey, binary.BigEndian.AppendUint32(nil, gen), nil); err != nil {
-		return err
-	}
-	if kept := uint32(s.o.Dedupe.Generations); gen >= kept {
-		from := dedupeKey(0, [seal.HashSize]byte{})
-		to := dedupeKey(gen-kept+1, [seal.HashSize]byte{})
-		if err := b.DeleteRange(from, to, nil); err != nil {
-			return err
-		}
-	}
-	if err := s.apply(b); err != nil {
-		return err
-	}
-	s.gens.newest.Store(gen)
-	return nil
-}
-
-func dedupeKey(gen uint32, hash [seal.HashSize]byte) []byte {
-	k := append(make([]byte, 0, keySize), spaceDedupe)
-	k = binary.BigEndian.AppendUint32(k, gen)
-	return append(k, hash[:]...)
 }

@@ -10,33 +10,60 @@ import (
 )
 
 // Due implements store.Work. What was handed out comes again after Options.Redeliver unless a step has settled it.
-func (s *Store) Due(ctx context.Context, now int64, limit int) ([]store.Job, int64, error) {
-	if err := s.enter(ctx); err != nil {
+func (s *Store) Due(ctx context.Context, now int64, limit int) (jobs []store.Job, next int64, err error) {
+	// A page of nothing but rows that have outlasted their work says nothing of what stands behind them.
+	for wrong := true; wrong && len(jobs) == 0 && err == nil; {
+		jobs, wrong, err = s.jobs(ctx, now, limit)
+	}
+	if err != nil {
 		return nil, 0, err
 	}
-	defer s.life.RUnlock()
-	work, workAt := s.work.due(now, limit, s.o.Redeliver)
-	timers, timerAt := s.timers.due(now, limit-len(work), s.o.Redeliver)
-	jobs := make([]store.Job, 0, len(work)+len(timers))
-	for len(work)+len(timers) > 0 {
-		if len(timers) == 0 || len(work) > 0 && workAt[0] <= timerAt[0] {
-			jobs = append(jobs, store.Job{Ref: work[0].ref})
-			work, workAt = work[1:], workAt[1:]
-			continue
-		}
-		row, ok := s.timers.row(timers[0])
-		if ok {
-			jobs = append(jobs, store.Job{Ref: timers[0].ref, Timer: conversation.Timer{Name: timers[0].name, At: row}})
-		}
-		timers, timerAt = timers[1:], timerAt[1:]
-	}
-	var next int64
 	for _, q := range []*schedule{s.work, s.timers} {
 		if at, ok := q.next(); ok && (next == 0 || at < next) {
 			next = max(at, 1)
 		}
 	}
 	return jobs, next, nil
+}
+
+// jobs takes a page of what is due. wrong is set when a conversation stood in it whose work had been done before the start.
+func (s *Store) jobs(ctx context.Context, now int64, limit int) (jobs []store.Job, wrong bool, err error) {
+	work, timers, err := s.due(ctx, now, limit)
+	if err != nil {
+		return nil, false, err
+	}
+	jobs = make([]store.Job, 0, len(work)+len(timers))
+	for len(work)+len(timers) > 0 {
+		if len(timers) > 0 && (len(work) == 0 || timers[0].at < work[0].at) {
+			it := timers[0]
+			jobs = append(jobs, store.Job{Ref: it.key.ref, Timer: conversation.Timer{Name: it.key.name, At: it.row}})
+			timers = timers[1:]
+			continue
+		}
+		it := work[0]
+		work = work[1:]
+		if it.unsure {
+			ok, err := s.working(ctx, it.key.ref)
+			if err != nil {
+				return nil, false, err
+			}
+			if !ok {
+				wrong = true
+				continue
+			}
+		}
+		jobs = append(jobs, store.Job{Ref: it.key.ref})
+	}
+	return jobs, wrong, nil
+}
+
+func (s *Store) due(ctx context.Context, now int64, limit int) (work, timers []dueItem, err error) {
+	if err := s.enter(ctx); err != nil {
+		return nil, nil, err
+	}
+	defer s.life.RUnlock()
+	work = s.work.due(now, limit, s.o.Redeliver)
+	return work, s.timers.due(now, limit-len(work), s.o.Redeliver), nil
 }
 
 // Drop implements store.Work.

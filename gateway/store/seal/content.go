@@ -5,29 +5,28 @@ import (
 	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/sha256"
-	"encoding/binary"
 	"fmt"
 	"hash"
-	"io"
 )
 
 // Content holds the data key of one conversation. It is safe for concurrent use.
 type Content struct {
 	values box
-	audit  macs
+	audit  lone
 	blob   []byte
-	random io.Reader
+	random *entropy
 }
 
-func newContent(key []byte, random io.Reader) (*Content, error) {
-	values, err := newBox(derive(key, "turnout values"), random)
+func newContent(key []byte, random *entropy) (*Content, error) {
+	from := extract(key)
+	values, err := newBox(from.expand("turnout values"), random)
 	if err != nil {
 		return nil, err
 	}
 	return &Content{
 		values: values,
-		audit:  newMACs(derive(key, "turnout audit")),
-		blob:   derive(key, "turnout blobs"),
+		audit:  lone{key: from.expand("turnout audit")},
+		blob:   from.expand("turnout blobs"),
 		random: random,
 	}, nil
 }
@@ -41,12 +40,7 @@ func (c *Content) Open(dst, aad, sealed []byte) ([]byte, error) {
 }
 
 // MAC digests an encoded event for the audit chain, under a subkey that goes with the data key.
-func (c *Content) MAC(b []byte) []byte {
-	m := c.audit.get()
-	defer c.audit.put(m)
-	m.Write(b)
-	return append([]byte(nil), m.sum()...)
-}
+func (c *Content) MAC(b []byte) []byte { return c.audit.sum(b) }
 
 // BlobName returns the hash whose sum over a blob's plaintext, in hex, is the blob's name.
 func (c *Content) BlobName() hash.Hash { return hmac.New(sha256.New, c.blob) }
@@ -57,7 +51,7 @@ const SaltSize = 16
 // NewStream returns a cipher of its own for one stream, and the salt to store with it. Under it nonces may count.
 func (c *Content) NewStream() (cipher.AEAD, []byte, error) {
 	salt := make([]byte, SaltSize)
-	if _, err := io.ReadFull(c.random, salt); err != nil {
+	if err := c.random.key(salt); err != nil {
 		return nil, nil, fmt.Errorf("making salt: %w", err)
 	}
 	aead, err := c.Stream(salt)
@@ -72,23 +66,3 @@ func (c *Content) Stream(salt []byte) (cipher.AEAD, error) {
 	}
 	return newAEAD(key)
 }
-
-// mac is an HMAC state with room for its sum and for what is written to it.
-type mac struct {
-	hash.Hash
-	out [sha256.Size]byte
-	in  []byte
-}
-
-func (m *mac) length(n int) {
-	m.in = binary.AppendUvarint(m.in[:0], uint64(n))
-	m.Write(m.in)
-}
-
-func (m *mac) writeString(s string) {
-	m.in = append(m.in[:0], s...)
-	m.Write(m.in)
-}
-
-// sum returns the sum; it is valid until the mac is put back.
-func (m *mac) sum() []byte { return m.Sum(m.out[:0]) }

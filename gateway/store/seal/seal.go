@@ -18,7 +18,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync"
 )
 
 // KeySize is the size of every key, in bytes.
@@ -47,7 +46,7 @@ var (
 type Root struct {
 	wrap   box
 	check  []byte
-	random io.Reader
+	random *entropy
 }
 
 // NewRoot returns a Root of a key of KeySize bytes. random gives keys and nonces; it must be safe for concurrent use.
@@ -55,11 +54,12 @@ func NewRoot(key []byte, random io.Reader) (*Root, error) {
 	if len(key) != KeySize {
 		return nil, fmt.Errorf("root key: want %d bytes, have %d", KeySize, len(key))
 	}
-	wrap, err := newBox(derive(key, "turnout root wrap"), random)
+	drawn := &entropy{from: random}
+	wrap, err := newBox(derive(key, "turnout root wrap"), drawn)
 	if err != nil {
 		return nil, err
 	}
-	return &Root{wrap: wrap, check: derive(key, "turnout root check"), random: random}, nil
+	return &Root{wrap: wrap, check: derive(key, "turnout root check"), random: drawn}, nil
 }
 
 // CheckValue is what a store keeps to recognise its root key by. It says nothing about the key.
@@ -76,7 +76,7 @@ func (r *Root) Verify(check []byte) error {
 // NewTenant makes the keys of a tenant. The wrapped form is for storage.
 func (r *Root) NewTenant(name string) (*Tenant, []byte, error) {
 	keys := make([]byte, 2*KeySize)
-	if _, err := io.ReadFull(r.random, keys); err != nil {
+	if err := r.random.key(keys); err != nil {
 		return nil, nil, fmt.Errorf("making tenant keys: %w", err)
 	}
 	wrapped, err := r.wrap.seal(nil, []byte("tenant "+name), keys)
@@ -105,10 +105,10 @@ type Tenant struct {
 	wrap   box
 	docs   box
 	index  macs
-	random io.Reader
+	random *entropy
 }
 
-func newTenant(name string, keys []byte, random io.Reader) (*Tenant, error) {
+func newTenant(name string, keys []byte, random *entropy) (*Tenant, error) {
 	wrap, err := newBox(derive(keys[:KeySize], "turnout tenant wrap"), random)
 	if err != nil {
 		return nil, err
@@ -143,7 +143,7 @@ func (t *Tenant) Open(dst, aad, sealed []byte) ([]byte, error) { return t.docs.o
 // NewContent makes the data key of a conversation. The wrapped form is for storage.
 func (t *Tenant) NewContent(conversation string) (*Content, []byte, error) {
 	key := make([]byte, KeySize)
-	if _, err := io.ReadFull(t.random, key); err != nil {
+	if err := t.random.key(key); err != nil {
 		return nil, nil, fmt.Errorf("making data key: %w", err)
 	}
 	wrapped, err := t.wrap.seal(nil, []byte("conversation "+conversation), key)
@@ -167,8 +167,21 @@ func (t *Tenant) OpenContent(conversation string, wrapped []byte) (*Content, err
 }
 
 // derive returns a subkey for one purpose.
-func derive(key []byte, purpose string) []byte {
-	sub, err := hkdf.Key(sha256.New, key, nil, purpose, KeySize)
+func derive(key []byte, purpose string) []byte { return extract(key).expand(purpose) }
+
+// extracted is the half of a derivation that all subkeys of one key share.
+type extracted []byte
+
+func extract(key []byte) extracted {
+	e, err := hkdf.Extract(sha256.New, key, nil)
+	if err != nil {
+		panic("deriving a key: " + err.Error()) // never with a hash of the standard library
+	}
+	return e
+}
+
+func (e extracted) expand(purpose string) []byte {
+	sub, err := hkdf.Expand(sha256.New, e, purpose, KeySize)
 	if err != nil {
 		panic("deriving a key: " + err.Error()) // only a length beyond 255 hashes gets there
 	}
@@ -178,10 +191,10 @@ func derive(key []byte, purpose string) []byte {
 // box seals with one key.
 type box struct {
 	aead   cipher.AEAD
-	random io.Reader
+	random *entropy
 }
 
-func newBox(key []byte, random io.Reader) (box, error) {
+func newBox(key []byte, random *entropy) (box, error) {
 	aead, err := newAEAD(key)
 	return box{aead: aead, random: random}, err
 }
@@ -202,7 +215,7 @@ func (b box) seal(dst, aad, plain []byte) ([]byte, error) {
 	at := len(dst)
 	dst = append(dst, make([]byte, nonceSize)...)
 	nonce := dst[at:]
-	if _, err := io.ReadFull(b.random, nonce); err != nil {
+	if err := b.random.nonce(nonce); err != nil {
 		return nil, fmt.Errorf("making nonce: %w", err)
 	}
 	return b.aead.Seal(dst, nonce, plain, aad), nil
@@ -217,18 +230,4 @@ func (b box) open(dst, aad, sealed []byte) ([]byte, error) {
 		return nil, ErrOpen
 	}
 	return out, nil
-}
-
-// macs is a pool of HMAC states of one key: setting one up costs more than a short message.
-type macs struct{ pool *sync.Pool }
-
-func newMACs(key []byte) macs {
-	return macs{&sync.Pool{New: func() any { return &mac{Hash: hmac.New(sha256.New, key)} }}}
-}
-
-func (m macs) get() *mac { return m.pool.Get().(*mac) }
-
-func (m macs) put(h *mac) {
-	h.Reset()
-	m.pool.Put(h)
 }

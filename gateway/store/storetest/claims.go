@@ -34,7 +34,11 @@ func (w *world) tryClaimFrom(r store.Ref, who string, snap *store.Snapshot, agai
 				return claimed{err: err}
 			}
 		}
-		st, err := w.draft(r, snap, agent(who), claim)
+		by := agent(who)
+		if claim.Override {
+			by.Kind = conversation.Supervisor
+		}
+		st, err := w.draft(r, snap, by, claim)
 		var lost *conversation.ClaimedError
 		if errors.As(err, &lost) {
 			return claimed{winner: lost.Winner.Agent}

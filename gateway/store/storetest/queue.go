@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"turnout/adapters/message"
 	"turnout/gateway/conversation"
 	"turnout/gateway/store"
 )
@@ -89,6 +90,70 @@ func testQueue(t *testing.T, w *world) {
 	check(fmt.Sprintf("after %d claims", claimed))
 	w.reopen()
 	check("after claims and a restart")
+}
+
+func testCaptured(t *testing.T, w *world) {
+	capture := func(n int, queue string, priority int) store.Ref {
+		t.Helper()
+		r := w.open(address(n))
+		w.clock.Move(time.Second)
+		w.divert(r, queue, priority)
+		w.do(r, system, conversation.Capture{Queue: queue})
+		return r
+	}
+	old := capture(1, "b", conversation.PriorityLow)
+	waits := w.open(address(2))
+	w.divert(waits, "b", conversation.PriorityNormal)
+	urgent := capture(3, "b", conversation.PriorityUrgent)
+	elsewhere := capture(4, "a", conversation.PriorityNormal)
+	check := func(what, queue string, limit int, want ...store.Ref) {
+		t.Helper()
+		got, err := w.Store.Captured(t.Context(), w.tenant, queue, limit)
+		w.noErr(err, "listing")
+		refs := make([]store.Ref, len(got))
+		for i, g := range got {
+			refs[i] = g.Ref
+			if g.Owner.Kind != message.OwnerCaptured || g.Position != 0 || queue != "" && g.Owner.Queue != queue {
+				t.Errorf("%s: in the list of %q: %+v", what, queue, g)
+			}
+			if n, err := w.Store.Position(t.Context(), g.Ref); n != 0 || err != nil {
+				t.Errorf("%s: it has position %d, %v", what, n, err)
+			}
+		}
+		if !slices.Equal(refs, want) {
+			t.Errorf("%s: captured of %q: %v, want %v", what, queue, refs, want)
+		}
+	}
+	all := func(what string) {
+		t.Helper()
+		check(what, "b", 10, old, urgent) // by age: an urgent one does not stand before an older one
+		check(what, "a", 10, elsewhere)
+		check(what, "", 10, old, urgent, elsewhere)
+		check(what, "", 2, old, urgent)
+		check(what, "c", 10)
+	}
+	all("captured")
+	w.reopen()
+	all("after a restart")
+	if l, err := w.Store.Captured(t.Context(), w.newTenant("other"), "", 10); err != nil || len(l) != 0 {
+		t.Errorf("another tenant's: %v, %v", l, err)
+	}
+	depth, err := w.Store.Depth(t.Context(), w.tenant)
+	w.noErr(err, "depth")
+	if depth["b"] != 1 || depth["a"] != 0 {
+		t.Errorf("depth %v: those that are captured do not wait", depth)
+	}
+
+	w.do(old, system, conversation.Uncapture{})
+	w.claim(elsewhere, "ann")
+	check("after an opening and a claim", "", 10, urgent)
+	got, err := w.Store.Waiting(t.Context(), w.tenant, "b", 10)
+	w.noErr(err, "listing")
+	if len(got) != 2 || got[0].Ref != waits || got[1].Ref != old {
+		t.Errorf("the queue after its opening: %+v", got)
+	}
+	w.reopen()
+	check("after all that and a restart", "", 10, urgent)
 }
 
 func testPresence(t *testing.T, w *world) {

@@ -80,6 +80,7 @@ func Run(t *testing.T, open func(t *testing.T, c *Clock) Opened) {
 		{"attachments", testAttachments},
 		{"tenancy", testTenancy},
 		{"queue", testQueue},
+		{"captured", testCaptured},
 		{"presence", testPresence},
 		{"capacity", testCapacity},
 		{"capacity race", testCapacityRace},
