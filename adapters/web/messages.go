@@ -133,10 +133,13 @@ func (e *tooFast) Unwrap() error {
 	return &adapters.RefusedError{Code: problem.CodeRateLimited, Detail: "Too many messages. Wait for the time in Retry-After."}
 }
 
-// accept hands a message in, within the visitor's rate.
+// accept hands a message in, within the visitor's rate. The one-step request for a person is never held up here: the
+// gateway's own limits know what to do with a flood of them.
 func (c *Channel) accept(in message.Inbound) (adapters.Receipt, error) {
-	if wait, ok := c.rate.allow(in.From.Address, c.deps.Now()); !ok {
-		return adapters.Receipt{}, &tooFast{wait: wait}
+	if in.Kind != message.Human {
+		if wait, ok := c.rate.allow(in.From.Address, c.deps.Now()); !ok {
+			return adapters.Receipt{}, &tooFast{wait: wait}
+		}
 	}
 	work, cancel := c.request()
 	defer cancel()

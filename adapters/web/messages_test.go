@@ -146,6 +146,9 @@ func TestRateOfMessages(t *testing.T) {
 	if p.Code != "rate_limited" || resp.Header.Get("Retry-After") != "2" {
 		t.Errorf("%+v, Retry-After %s", p, resp.Header.Get("Retry-After"))
 	}
+	if resp := call(t, s, request(s, "POST", api+"/human", sess.Token, object{"id": "4"}), 200, nil); resp.Header.Get("Retry-After") != "" {
+		t.Error("a request for a person was held up by the rate of messages")
+	}
 	post(t, s, other.Token, "1", "x")
 	k.Clock.Advance(2 * time.Second)
 	post(t, s, sess.Token, "3", "x")
