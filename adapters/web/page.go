@@ -66,6 +66,15 @@ type pageView struct {
 	Continue bool
 }
 
+// WithPeople reports whether a person is here or on the way: there is nothing to ask for then.
+func (v pageView) WithPeople() bool {
+	switch v.Owner.Kind {
+	case message.OwnerQueued, message.OwnerAgent, message.OwnerCaptured:
+		return true
+	}
+	return false
+}
+
 type pageLine struct {
 	Own, System bool
 	Who, Text   string

@@ -88,13 +88,17 @@ func TestPage(t *testing.T) {
 		t.Errorf("the page shows %s", body)
 	}
 
+	const ask = "Talk to a person"
+	if !strings.Contains(body, ask) {
+		t.Error("the page has no way to a person")
+	}
 	if resp, _ := b.submit(url.Values{"do": {"human"}, "mark": b.form["mark"], "id": b.form["id"]}); resp.StatusCode != 303 {
 		t.Errorf("the wish for a person: %d", resp.StatusCode)
 	}
 	if in := k.World.Inbounds(); in[len(in)-1].Kind != message.Human {
 		t.Errorf("handed in: %+v", in)
 	}
-	if _, body = b.open(); !strings.Contains(body, "number 1 in the queue") {
+	if _, body = b.open(); !strings.Contains(body, "number 1 in the queue") || strings.Contains(body, ask) {
 		t.Errorf("the page shows %s", body)
 	}
 	k.World.Say(in[0].From, message.ByAgent, message.Part{Text: "x", Lang: "es", Link: "javascript:alert(1)"})
