@@ -72,9 +72,16 @@ func New(ctx context.Context, o Options) (_ *Gateway, err error) {
 	cfg := o.Config
 	g := &Gateway{log: o.Log, cfg: cfg, done: make(chan struct{})}
 	defer func() {
-		if err != nil {
-			g.cleanup.run(ctx, o.Log)
+		if err == nil {
+			return
 		}
+		for _, ch := range g.channels {
+			ch.Close()
+		}
+		if g.pipeline != nil {
+			g.pipeline.Stop(ctx)
+		}
+		g.cleanup.run(ctx, o.Log)
 	}()
 
 	root, err := rootKey(o, cfg)

@@ -101,7 +101,7 @@ func TestCommands(t *testing.T) {
 		{"status failed", system, conv.SetStatus{ID: "m_1", Status: message.Failed}, each(always, "message.status*")},
 		{"status of no delivery", system, conv.SetStatus{ID: "m_1", Status: conv.StatusUndone}, each(always, "invalid")},
 		{"status of nothing", system, conv.SetStatus{Status: message.Sent}, each(always, "invalid")},
-		{"profile", system, conv.SetProfile{Profile: message.Profile{Subject: "s"}}, each(openOnly, "profile.changed")},
+		{"profile", system, conv.SetProfile{Profile: message.Profile{Subject: "s"}}, each(always, "profile.changed")},
 		{"link contact", system, conv.LinkContact{Contact: "k_1"}, each(always, "contact.linked")},
 		{"link the same contact", system, conv.LinkContact{}, each(always, "nothing")},
 		{"divert", system, conv.Divert{Handoff: handoff("r2", "care", conv.PriorityHigh), Position: 3},

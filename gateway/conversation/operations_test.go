@@ -279,7 +279,7 @@ func about(w *world) []act {
 	contact := pick(w, "contact", "k_1", "k_2")
 	return []act{
 		{actor: system, c: conv.LinkContact{Contact: contact}, model: func(m *model) string { return m.link(contact) }},
-		{actor: system, c: conv.SetProfile{Profile: message.Profile{Subject: "s", Fields: map[string]any{"n": 1}}}, model: (*model).live},
+		{actor: system, c: conv.SetProfile{Profile: message.Profile{Subject: "s", Fields: map[string]any{"n": 1}}}, model: (*model).exists},
 	}
 }
 

@@ -290,11 +290,12 @@ func (c SetStatus) decide(d *Draft) error {
 	return nil
 }
 
-// SetProfile records what an authenticated source said of the customer.
+// SetProfile records what an authenticated source said of the customer, also on a closed conversation: it may reopen, and
+// the one that follows takes the profile over.
 type SetProfile struct{ Profile message.Profile }
 
 func (c SetProfile) decide(d *Draft) error {
-	if err := d.live(); err != nil {
+	if err := d.exists(); err != nil {
 		return err
 	}
 	d.emit(&Profiled{Profile: c.Profile})

@@ -98,13 +98,13 @@ type plan struct {
 	step     store.Step
 	received conversation.Event
 	flight   *flight // the bot call that the step starts
-	notices  []Notice
 }
 
 // plan decides what a message does to the conversation it belongs to.
 func (p *Pipeline) plan(ctx context.Context, ch *Channel, snap *store.Snapshot, op store.Token, in message.Inbound) (*plan, error) {
 	now := p.ms()
 	d, step := p.draft(ch, snap, op, in.From, now)
+	p.reopen(d, ch)
 	judged, err := p.judgeInbound(ctx, ch, &d.State, in, now)
 	if err != nil {
 		return nil, unavailable(err)
@@ -122,9 +122,6 @@ func (p *Pipeline) plan(ctx context.Context, ch *Channel, snap *store.Snapshot, 
 	if err := p.applyInbound(d, ch, judged, partition(step.Ref)); err != nil {
 		return nil, fmt.Errorf("acting on the inbound rules: %w", err)
 	}
-	if len(judged.verdict.Notify) > 0 {
-		pl.notices = append(pl.notices, Notice{Ref: step.Ref, Rule: judged.rule, Who: judged.verdict.Notify})
-	}
 	lease := store.Lease{}
 	if snap != nil && step.Ref == snap.Ref {
 		lease = snap.Lease
@@ -137,8 +134,8 @@ func (p *Pipeline) plan(ctx context.Context, ch *Channel, snap *store.Snapshot, 
 	return pl, nil
 }
 
-// draft begins the step of a message: on the open conversation of the address, on a closed one that it reopens, or on a
-// new one.
+// draft begins a step on the conversation in which an address writes: its last one, unless that was closed too long ago
+// to be reopened, or a new one.
 func (p *Pipeline) draft(ch *Channel, snap *store.Snapshot, op store.Token, from message.Address, now int64) (*conversation.Draft, store.Step) {
 	env := conversation.Env{Now: now, Op: string(op), Actor: system}
 	step := store.Step{Op: op}
@@ -146,16 +143,7 @@ func (p *Pipeline) draft(ch *Channel, snap *store.Snapshot, op store.Token, from
 		closed := snap.State.Owner.Kind == message.OwnerClosed
 		if !closed || now-snap.State.ClosedAt <= ch.ReopenWithin.Milliseconds() {
 			step.Ref, step.Base = snap.Ref, snap.Version
-			d := conversation.Begin(snap.State, env)
-			if closed {
-				queue := ""
-				if snap.State.Resolver != "" {
-					queue = ch.Tenant.Queue
-				}
-				must(d.Do(conversation.Reopen{Queue: queue}))
-				setIdle(d, ch, now)
-			}
-			return d, step
+			return conversation.Begin(snap.State, env), step
 		}
 	}
 	part := id.PartitionOf(ch.Tenant.Handle.Name(), from.Channel, from.Address)
@@ -175,6 +163,19 @@ func (p *Pipeline) draft(ch *Channel, snap *store.Snapshot, op store.Token, from
 	return d, step
 }
 
+// reopen brings a closed conversation back for the message that comes, to the queue if a person had resolved it.
+func (p *Pipeline) reopen(d *conversation.Draft, ch *Channel) {
+	if d.State.Owner.Kind != message.OwnerClosed {
+		return
+	}
+	queue := ""
+	if d.State.Resolver != "" {
+		queue = ch.Tenant.Queue
+	}
+	must(d.Do(conversation.Reopen{Queue: queue}))
+	setIdle(d, ch, d.Now())
+}
+
 // setIdle starts the wait for silence. The timer looks at the last activity when it fires, so it is not moved by messages.
 func setIdle(d *conversation.Draft, ch *Channel, now int64) {
 	if ch.Tenant.IdleNew > 0 && !d.State.HumanInvolved {
@@ -184,15 +185,26 @@ func setIdle(d *conversation.Draft, ch *Channel, now int64) {
 
 // acted starts what a durable step set off.
 func (p *Pipeline) acted(pl *plan) {
-	for _, n := range pl.notices {
-		if p.Notify != nil {
-			p.Notify(n)
-		}
-	}
+	p.tell(pl.step.Ref, pl.step.Events)
 	if pl.flight != nil {
 		p.offer(pl.flight)
 	} else if pl.step.State.Working() {
 		p.kick()
+	}
+}
+
+// tell passes on whom the decisions among durable events want to have told.
+func (p *Pipeline) tell(r store.Ref, events []conversation.Event) {
+	for i := range events {
+		d, ok := events[i].Data.(*conversation.Decision)
+		if !ok || len(d.Notify) == 0 || p.Notify == nil {
+			continue
+		}
+		n := Notice{Ref: r, Rule: d.Rule, Who: d.Notify}
+		if n.Rule == "" && len(d.Matched) > 0 { // none diverted or spoke
+			n.Rule = d.Matched[0]
+		}
+		p.Notify(n)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"github.com/failsafe-go/failsafe-go/circuitbreaker"
 
 	"turnout/adapters"
+	"turnout/gateway/store"
 )
 
 // Bot is a bot with what protects it and us from each other: a deadline, a limit of concurrent calls and a breaker.
@@ -28,6 +29,10 @@ type Bot struct {
 	running int
 	starved bool // somebody was refused a place since the last release
 	kick    func()
+	// line are the conversations that the sweep found no place for, the first come first, each once. The store hands work
+	// out again only after a while; a place that is free is not to stay empty until then.
+	line   []store.Ref
+	inLine map[store.Ref]bool
 }
 
 // BreakerSettings open the breaker after Failures within Window, for OpenFor; then single calls probe.
@@ -58,7 +63,7 @@ func (g gate) TryAcquirePermit() bool {
 
 // ready completes the bot's own state; closed is called when the breaker closes again.
 func (b *Bot) ready(kick, closed func(), budget *budget) {
-	b.kick = kick
+	b.kick, b.inLine = kick, map[store.Ref]bool{}
 	_, b.prompt = b.Bot.(adapters.Prompt)
 	breaker := circuitbreaker.NewBuilder[any]().
 		WithFailureThresholdPeriod(max(1, b.Breaker.Failures), max(time.Second, b.Breaker.Window)).
@@ -84,10 +89,35 @@ func (b *Bot) enter() bool {
 func (b *Bot) leave() {
 	b.mu.Lock()
 	b.running--
-	starved := b.starved
+	wanted := b.starved || len(b.line) > 0
 	b.starved = false
 	b.mu.Unlock()
-	if starved {
+	if wanted {
 		b.kick()
 	}
+}
+
+// wait puts a conversation that was refused a place into the line.
+func (b *Bot) wait(r store.Ref) {
+	b.mu.Lock()
+	if !b.inLine[r] {
+		b.line, b.inLine[r] = append(b.line, r), true
+	}
+	free := b.running < b.Concurrency
+	b.mu.Unlock()
+	if free { // a call ended in between
+		b.kick()
+	}
+}
+
+// next takes the first conversation out of the line if there is a place for it.
+func (b *Bot) next() (r store.Ref, ok bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.line) == 0 || b.running >= b.Concurrency {
+		return store.Ref{}, false
+	}
+	r, b.line = b.line[0], b.line[1:]
+	delete(b.inLine, r)
+	return r, true
 }

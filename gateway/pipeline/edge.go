@@ -80,14 +80,15 @@ func (e *Edge) owner(ctx context.Context, r store.Ref, s *conversation.State) me
 // Identify implements adapters.Inbox. An address without a conversation gets one, so that nothing has to be remembered
 // elsewhere.
 func (e *Edge) Identify(ctx context.Context, from message.Address, pr message.Profile) error {
-	_, err := e.onOpen(ctx, from, func(d *conversation.Draft) error {
+	_, err := e.onCurrent(ctx, from, func(d *conversation.Draft) error {
 		return d.Do(conversation.SetProfile{Profile: pr})
 	})
 	return err
 }
 
-// onOpen does something to the open conversation of an address, opening one if there is none.
-func (e *Edge) onOpen(ctx context.Context, from message.Address, do func(*conversation.Draft) error) (store.Ref, error) {
+// onCurrent does something to the conversation in which an address would write, opening one if there is none. It does not
+// reopen one: only a message does.
+func (e *Edge) onCurrent(ctx context.Context, from message.Address, do func(*conversation.Draft) error) (store.Ref, error) {
 	from.Channel = e.ch.Key
 	p := e.p
 	op := store.Token(p.IDs.Token())

@@ -40,7 +40,7 @@ const sniffBytes = 3072
 
 // Put implements adapters.Blobs. The bytes are durable before the row that names them is.
 func (f *Files) Put(ctx context.Context, from message.Address, name string, r io.Reader, max int64) (message.Attachment, error) {
-	ref, err := f.edge.onOpen(ctx, from, nil)
+	ref, err := f.edge.onCurrent(ctx, from, nil)
 	if err != nil {
 		return message.Attachment{}, err
 	}

@@ -41,12 +41,7 @@ func (p *Pipeline) rung(f *flight, kind string, status int) *Bot {
 	if mayHelp && f.turn.Attempt == 1 {
 		return f.bot
 	}
-	for b := f.ch.Bot; b != nil; b = b.Alternate {
-		if b == f.bot {
-			return b.Alternate
-		}
-	}
-	return nil
+	return f.bot.Alternate
 }
 
 // retake commits the failure together with the next attempt of the same turn, by a bot that was entered. false means that
@@ -126,32 +121,58 @@ func trouble(err error) (kind string, status int) {
 	return string(adapters.BotUnreachable), 0
 }
 
-// returnAll gives back to the bot what came to people only because it was down and what no agent has touched.
+// returnAll gives back to their bots what came to people only because a bot was down and what no agent has touched. What
+// is given back stands in no queue any more, so the next page begins with what was behind it.
 func (p *Pipeline) returnAll(t *Tenant) {
-	if p.overBudget(t) {
-		return // the bot is well but may not be asked
+	for p.root.Err() == nil && p.returnPage(t) > 0 {
 	}
-	waiting, err := p.Store.Waiting(p.root, t.Handle, "", returnPage)
-	captured, errCaptured := p.Store.Captured(p.root, t.Handle, "", returnPage)
+}
+
+// returnPage gives back what the first page of each view holds, and says how many conversations went.
+func (p *Pipeline) returnPage(t *Tenant) (returned int) {
+	if p.overBudget(t) {
+		return 0 // the bot is well but may not be asked
+	}
+	waiting, err := p.Store.Waiting(p.root, t.Handle, "", pageOfReturns)
+	captured, errCaptured := p.Store.Captured(p.root, t.Handle, "", pageOfReturns)
 	if err := errors.Join(err, errCaptured); err != nil {
 		p.Log.Error("listing conversations to return to the bot", "tenant", t.Handle.Name(), "err", err)
-		return
+		return 0
 	}
 	for _, w := range append(waiting, captured...) {
 		if w.Handoff.Rule != conversation.ByBotDown {
 			continue
 		}
 		_, err := p.Act(p.root, w.Ref, system, store.Token(p.IDs.Token()), func(d *conversation.Draft) error {
+			if ch := p.channels[d.State.From.Channel]; ch == nil || !ch.up() {
+				return conversation.ErrNothing // it is another bot that is back
+			}
 			if err := d.Do(conversation.Release{Auto: true}); err != nil {
 				return err
 			}
 			text, lang := texts.botBack(d.State.Memory.Language)
 			return d.Do(conversation.Say{Sent: p.sent(partition(w.Ref), text, lang)})
 		})
-		if err != nil && !errors.Is(err, conversation.ErrNothing) {
+		switch {
+		case err == nil:
+			returned++
+		case p.root.Err() != nil:
+			return returned
+		case !errors.Is(err, conversation.ErrNothing):
 			p.Log.Warn("returning a conversation to the bot", "conversation", w.Ref.ID, "err", err)
 		}
 	}
+	return returned
 }
 
-const returnPage = 10_000
+const pageOfReturns = 10_000
+
+// up reports whether a bot of the channel may be asked.
+func (c *Channel) up() bool {
+	for b := range c.ladder {
+		if !b.breaker.IsOpen() {
+			return true
+		}
+	}
+	return false
+}

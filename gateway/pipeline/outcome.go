@@ -115,7 +115,6 @@ type follow struct {
 	ended   bool                    // the turn has
 	taken   bool                    // the bot lost the conversation before
 	last    string                  // client id of the last message of the turn
-	lastAt  uint64
 	said    []message.Visible
 	end     uint64 // vseq behind which nothing belongs to the outcome
 }
@@ -147,9 +146,12 @@ func (f *follow) see(e *conversation.Event) {
 	case *conversation.Received:
 		if d.ID == f.message {
 			f.mine, f.op = e.Seq, e.Op
+			if !d.In.Kind.StartsTurn() {
+				f.ended, f.endOp = true, e.Op // with its own commit
+			}
 		}
 		if d.In.Kind.StartsTurn() && (f.turn == nil || e.Seq <= f.turn.To) {
-			f.last, f.lastAt = d.In.ID, e.Seq
+			f.last = d.In.ID
 		}
 	case *conversation.TurnBegun:
 		if f.mine != 0 && d.From <= f.mine && f.mine <= d.To {
@@ -164,8 +166,12 @@ func (f *follow) see(e *conversation.Event) {
 			f.ended, f.endOp = true, e.Op
 		}
 	case *conversation.OwnerMoved:
-		if !f.ended && f.mine != 0 && d.From.Kind == message.OwnerBot {
+		switch {
+		case f.ended || f.mine == 0:
+		case d.From.Kind == message.OwnerBot:
 			f.taken, f.ended, f.endOp = true, true, e.Op
+		default: // it was said to people: it never waited for a bot
+			f.ended, f.endOp = true, f.op
 		}
 	case *conversation.Sent:
 		answers := f.turn != nil && d.Turn == f.turn.ID
@@ -176,7 +182,7 @@ func (f *follow) see(e *conversation.Event) {
 			f.said = append(f.said, v)
 		}
 	}
-	if e.VSeq != 0 {
+	if e.VSeq != 0 && (e.Op == f.op || e.Op == f.endOp) {
 		f.end = e.VSeq
 	}
 }

@@ -39,6 +39,11 @@ func (p *Pipeline) sweepUntil(ctx context.Context) error {
 // Sweep looks once at everything that is due and returns the instant of the next thing (ms, 0 for none).
 func (p *Pipeline) Sweep(ctx context.Context) (next int64) {
 	defer p.recovered("the sweep")
+	for _, b := range p.bots {
+		for r, ok := b.next(); ok && ctx.Err() == nil; r, ok = b.next() {
+			p.take(ctx, r)
+		}
+	}
 	jobs, next, err := p.Store.Due(ctx, p.ms(), sweepPage)
 	if err != nil {
 		p.Log.Error("looking for due work", "err", err)
@@ -80,8 +85,10 @@ func (p *Pipeline) take(ctx context.Context, r store.Ref) {
 		must(d.Do(conversation.DiscardTurn{Turn: o.ID, Reason: "lost"}))
 	}
 	var f *flight
+	bot := ch.Bot
 	if t := d.State.Turn; t != nil {
-		if f, err = p.retakeTurn(d, ch, r, *t); err != nil {
+		bot = ch.botNamed(t.Bot)
+		if f, err = p.retakeTurn(d, ch, bot, r, *t); err != nil {
 			p.Log.Error("taking a turn again", "conversation", r.ID, "err", err)
 			return
 		}
@@ -89,8 +96,11 @@ func (p *Pipeline) take(ctx context.Context, r store.Ref) {
 		f = p.startTurn(d, ch, r, store.Lease{}, now)
 	}
 	defer f.abandon()
+	if f == nil && d.State.Working() {
+		bot.wait(r) // it is at its limit: leaving a place kicks the sweep
+	}
 	if len(d.Events) == 0 {
-		return // the bot is at its limit: leaving a place kicks the sweep
+		return
 	}
 	step := store.Step{Ref: r, Op: op, Base: snap.Version, Events: d.Events, State: d.Result()}
 	if f != nil {
@@ -109,8 +119,7 @@ func (p *Pipeline) take(ctx context.Context, r store.Ref) {
 
 // retakeTurn repeats the call of a turn that a dead process or a broken call left behind, or gives it up for people when
 // it was tried often enough.
-func (p *Pipeline) retakeTurn(d *conversation.Draft, ch *Channel, r store.Ref, t conversation.Turn) (*flight, error) {
-	bot := ch.botNamed(t.Bot)
+func (p *Pipeline) retakeTurn(d *conversation.Draft, ch *Channel, bot *Bot, r store.Ref, t conversation.Turn) (*flight, error) {
 	if t.Attempt >= maxAttempts {
 		f := &flight{ref: r, ch: ch, bot: bot, turn: t}
 		must(d.Do(conversation.FailTurn{Turn: t.ID, Kind: "gave_up", Final: true}))
@@ -127,12 +136,23 @@ func (p *Pipeline) retakeTurn(d *conversation.Draft, ch *Channel, r store.Ref, t
 
 // botNamed returns the named bot of the channel's ladder, or the first.
 func (c *Channel) botNamed(name string) *Bot {
-	for b := c.Bot; b != nil; b = b.Alternate {
+	for b := range c.ladder {
 		if b.Name == name {
 			return b
 		}
 	}
 	return c.Bot
+}
+
+// ladder yields the bots that a turn may come to, in order. Alternates may lead back to where they began.
+func (c *Channel) ladder(yield func(*Bot) bool) {
+	b := c.Bot
+	for range maxAttempts {
+		if b == nil || !yield(b) {
+			return
+		}
+		b = b.Alternate
+	}
 }
 
 // fire consumes a due timer and does what it stands for, in one commit.

@@ -289,15 +289,6 @@ func (p *Pipeline) applyAnswer(d *conversation.Draft, f *flight, j judgement, an
 			cmd.Parts = append(cmd.Parts, conversation.Sent{ID: p.IDs.New(id.Message, part), By: message.ByBot, Part: bp})
 		}
 	}
-	if say := j.say; say != nil && j.handoff == nil {
-		text, lang := say.For(lang)
-		s := p.sent(part, text, lang)
-		s.Rule = say.Rule
-		cmd.Parts = append(cmd.Parts, s)
-	}
-	for i := range cmd.Parts {
-		cmd.Parts[i].Turn = f.turn.ID
-	}
 	wish := answer.Handoff
 	if wish != nil && j.handoff == nil {
 		j.handoff = &conversation.Handoff{
@@ -307,6 +298,15 @@ func (p *Pipeline) applyAnswer(d *conversation.Draft, f *flight, j judgement, an
 			j.handoff.Queue = wish.Queue
 		}
 		dec.Kind, dec.Rule = conversation.DecisionHandoff, conversation.ByBotRequest
+	}
+	if say := j.say; say != nil && j.handoff == nil { // with a handoff it is said after that
+		text, lang := say.For(lang)
+		s := p.sent(part, text, lang)
+		s.Rule = say.Rule
+		cmd.Parts = append(cmd.Parts, s)
+	}
+	for i := range cmd.Parts {
+		cmd.Parts[i].Turn = f.turn.ID
 	}
 	cmd.Decision = dec
 	if err := d.Do(cmd); err != nil {
@@ -389,6 +389,7 @@ func (p *Pipeline) settleOnce(f *flight, op store.Token, decide func(*conversati
 		return fmt.Errorf("committing: %w", err)
 	}
 	f.events, f.state = step.Events, step.State
+	p.tell(f.ref, step.Events)
 	if err := p.Faults.Hit(p.root, fault.AnswerDone); err != nil {
 		p.Log.Warn("after an answer", "conversation", f.ref.ID, "err", err)
 	}

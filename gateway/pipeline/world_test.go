@@ -146,7 +146,9 @@ type setup struct {
 	captureOver int
 	idle        time.Duration
 	limits      pipeline.Limits
-	prompt      bool // the caller that waits runs the call itself
+	prompt      bool          // the caller that waits runs the call itself
+	second      *pipeline.Bot // of a second channel
+	page        int           // the most that the views of people hand out at a time
 }
 
 func newWorld(t *testing.T, s setup) *world {
@@ -208,9 +210,13 @@ func (w *world) start(s setup) {
 		Handle: w.tenant, Rules: book, Queue: "support", Queues: map[string]bool{"support": true, "emergency": true},
 		BareRequests: true, IdleNew: s.idle, CaptureOver: s.captureOver, Limits: s.limits,
 	}
+	channels := []*pipeline.Channel{{Key: "acme.web", Tenant: tenant, Bot: w.ladder, ReopenWithin: 30 * time.Minute}}
+	if s.second != nil {
+		channels = append(channels, &pipeline.Channel{Key: "acme.second", Tenant: tenant, Bot: s.second, ReopenWithin: 30 * time.Minute})
+	}
 	w.p = pipeline.New(ctx, pipeline.Options{
-		Store: st, IDs: w.ids, Now: w.clock.Now, Detector: detector, Log: slog.New(slog.NewTextHandler(&w.logs, nil)),
-		Channels: []*pipeline.Channel{{Key: "acme.web", Tenant: tenant, Bot: w.ladder, ReopenWithin: 30 * time.Minute}},
+		Store: paged{st, s.page}, IDs: w.ids, Now: w.clock.Now, Detector: detector, Log: slog.New(slog.NewTextHandler(&w.logs, nil)),
+		Channels: channels,
 		Faults:   w.inject,
 		Notify:   func(n pipeline.Notice) { w.notes <- n },
 	})
@@ -236,6 +242,19 @@ func (w *world) inject(ctx context.Context, p fault.Point) error {
 		return (*f)(ctx, p)
 	}
 	return nil
+}
+
+// paged is a store whose view of the queue is handed out in pages of at most the given size; 0: as the store likes.
+type paged struct {
+	*embedded.Store
+	most int
+}
+
+func (p paged) Waiting(ctx context.Context, t store.Tenant, queue string, limit int) ([]store.Waiting, error) {
+	if p.most > 0 {
+		limit = p.most
+	}
+	return p.Store.Waiting(ctx, t, queue, limit)
 }
 
 // lines keeps what the pipeline logs.
