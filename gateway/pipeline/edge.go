@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"strconv"
 	"strings"
 
@@ -81,6 +82,9 @@ func (e *Edge) owner(ctx context.Context, r store.Ref, s *conversation.State) me
 // elsewhere.
 func (e *Edge) Identify(ctx context.Context, from message.Address, pr message.Profile) error {
 	_, err := e.onCurrent(ctx, from, func(d *conversation.Draft) error {
+		if d.State.Profile != nil && reflect.DeepEqual(*d.State.Profile, pr) {
+			return nil // a page that loads again says nothing new
+		}
 		return d.Do(conversation.SetProfile{Profile: pr})
 	})
 	return err

@@ -105,3 +105,18 @@ func TestLookingInDoesNotReopen(t *testing.T) {
 		t.Errorf("the page is of %s, %v", page.Conversation, err)
 	}
 }
+
+// A page that vouches for its user at every load adds to the log only what is new.
+func TestTheSameProfileIsRecordedOnce(t *testing.T) {
+	w := newWorld(t, setup{})
+	conv := w.ask(text("v1", "a", "hello")).Conversation
+	for _, name := range []string{"Ada", "Ada", "Ada L."} {
+		p := message.Profile{Subject: "7", Name: name, Fields: map[string]any{"plan": "gold", "balance": 2.5}}
+		if err := w.edge.Identify(ctxT(t), visitor("v1"), p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := count[*conversation.Profiled](w.log(conv)); n != 2 {
+		t.Errorf("%d changes of the profile, want 2", n)
+	}
+}

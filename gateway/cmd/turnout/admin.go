@@ -37,9 +37,12 @@ func (c *initCmd) Run() error {
 	if err != nil {
 		return err
 	}
-	for name, key := range map[string][]byte{"root.key": root, "audit.key": audit.Seed()} {
-		file := filepath.Join(dir, name)
-		if err := writeKey(file, key); err != nil {
+	for _, k := range []struct {
+		name string
+		key  []byte
+	}{{"root.key", root}, {"audit.key", audit.Seed()}} {
+		file := filepath.Join(dir, k.name)
+		if err := writeKey(file, k.key); err != nil {
 			return err
 		}
 		fmt.Println("wrote", file)

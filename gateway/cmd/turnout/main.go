@@ -33,6 +33,7 @@ func main() {
 	parser.FatalIfErrorf(err)
 
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once
 	k.BindTo(ctx, (*context.Context)(nil))
 	err = k.Run()
 	stop()
