@@ -102,7 +102,15 @@ func (e *Edge) catchUp(ctx context.Context, ref store.Ref, f *follow) error {
 	}
 }
 
-// follow collects a stretch of a log from one message on.
+// follow collects a stretch of a log from one message on, until it shows what became of the message. There are five ways:
+//
+//	answered        the decision on the bot's answer ends the turn that holds it; the parts follow in the same commit
+//	given up        the turn's call failed for good; what was said about that follows in the same commit
+//	taken           people got the conversation before the turn ended; the sentence about that is in that commit
+//	said to people  no turn was ever to come, because people have the conversation: its own commit is all
+//	no turn         its kind starts none (a reaction, a bare request for a person): its own commit is all
+//
+// What other messages led to meanwhile is passed over.
 type follow struct {
 	vseq    uint64
 	message string

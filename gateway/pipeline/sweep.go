@@ -36,6 +36,11 @@ func (p *Pipeline) sweepUntil(ctx context.Context) error {
 	}
 }
 
+// Work is handed on in four ways. A step that starts a turn flies it (acted, settle, retake). A step that leaves work for
+// later kicks the sweep. A conversation that was refused a place of its bot stands in the bot's line, and leaving a place
+// kicks the sweep, which serves the lines first. Everything else, above all what a dead process left behind, is found by
+// Store.Due; a store does not name the same work twice within seconds, so nothing may count on Due alone to come back soon.
+
 // Sweep looks once at everything that is due and returns the instant of the next thing (ms, 0 for none).
 func (p *Pipeline) Sweep(ctx context.Context) (next int64) {
 	defer p.recovered("the sweep")

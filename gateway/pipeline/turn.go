@@ -17,6 +17,14 @@ import (
 )
 
 // flight is one bot call under a lease. Its lease is durable before it flies.
+//
+// It holds a place of its bot from the moment the turn is decided until the call has really ended. Who must give the place
+// back changes on the way:
+//
+//	decided, not committed     whoever decided, by abandon: a refused commit, a panic
+//	committed, nobody runs it  the start timer; launch gives it back when the pipeline is stopping
+//	messages being collected   ready
+//	the call                   call, when the adapter returns, however late
 type flight struct {
 	ref      store.Ref
 	ch       *Channel
