@@ -92,7 +92,7 @@ func countdown(n int, done chan struct{}) func(storetest.Acked) {
 }
 
 func TestPowerCuts(t *testing.T) {
-	lost, acked := powerCuts(t, scaled(40, 200), false)
+	lost, acked := powerCuts(t, scaled(200, 2000), false)
 	if lost != 0 {
 		t.Errorf("%d of %d acknowledged messages are lost", lost, acked)
 	}
