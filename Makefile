@@ -52,7 +52,7 @@ test: need-go need-curl $(LEGACYBOT_READY) ## run all tests; installs what they 
 
 .PHONY: race
 race: need-go need-gcc ## run the tests of the concurrent packages with the race detector
-	@CGO_ENABLED=1 go test -race -timeout 20m $(TESTFLAGS) $(RACE_DIRS:%=./%/...)
+	@CGO_ENABLED=1 go test -race -short -timeout 20m $(TESTFLAGS) $(RACE_DIRS:%=./%/...)
 
 .PHONY: soak
 soak: need-go need-curl $(LEGACYBOT_READY) ## run the long tests at full scale (hours)

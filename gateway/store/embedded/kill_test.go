@@ -59,7 +59,7 @@ func victim(dir string) error {
 }
 
 func TestKill(t *testing.T) {
-	kills := scaled(50, 500)
+	kills := scaled(5, 50, 500)
 	dir := t.TempDir()
 	load := storetest.NewLoad(time.Now)
 	rng := rand.New(rand.NewPCG(7, 7))

@@ -12,12 +12,16 @@ import (
 	"turnout/gateway/store/storetest"
 )
 
-// scaled returns the count of a long test: the floor, or with TURNOUT_SCALE=full the whole.
-func scaled(floor, full int) int {
-	if os.Getenv("TURNOUT_SCALE") == "full" {
+// scaled returns the count of a long test: what every run proves, with TURNOUT_SCALE=full more, and with -short, where the
+// race detector makes each of them slow, less.
+func scaled(short, usual, full int) int {
+	switch {
+	case testing.Short():
+		return short
+	case os.Getenv("TURNOUT_SCALE") == "full":
 		return full
 	}
-	return floor
+	return usual
 }
 
 // powerCuts runs a load on one crashable file system after the other and cuts the power cuts times: what was not synced
@@ -92,7 +96,7 @@ func countdown(n int, done chan struct{}) func(storetest.Acked) {
 }
 
 func TestPowerCuts(t *testing.T) {
-	lost, acked := powerCuts(t, scaled(200, 2000), false)
+	lost, acked := powerCuts(t, scaled(20, 200, 2000), false)
 	if lost != 0 {
 		t.Errorf("%d of %d acknowledged messages are lost", lost, acked)
 	}
@@ -101,7 +105,7 @@ func TestPowerCuts(t *testing.T) {
 
 // TestPowerCutsControl does without fsync: a suite that finds nothing lost then could not have failed.
 func TestPowerCutsControl(t *testing.T) {
-	lost, acked := powerCuts(t, scaled(20, 60), true)
+	lost, acked := powerCuts(t, scaled(20, 20, 60), true)
 	if lost == 0 {
 		t.Errorf("without fsync none of %d acknowledged messages was lost: the suite cannot see a loss", acked)
 	}
