@@ -73,7 +73,7 @@ func (t *throttle) admit(from message.Address, person bool, now time.Time) (wait
 	return 0, true
 }
 
-// lacks returns the time until a bucket has room for one message, 0 for now.
+// lacks returns the time until a bucket has room for one message; 0 when it has room already.
 func lacks(b *rate.Limiter, person bool, now time.Time) time.Duration {
 	if b == nil {
 		return 0
