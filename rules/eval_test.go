@@ -283,15 +283,15 @@ func TestEvalConcurrently(t *testing.T) {
 	wg.Wait()
 }
 
-// TestNothingMatchedDoesNotAllocate allows the folded copy of the text, and a frame now and then: the race detector
-// empties pools at random. What must not happen is an allocation per rule.
+// TestNothingMatchedDoesNotAllocate allows the folded copy of the text and nothing else. Under the race detector, which
+// empties pools at random, it may find more.
 func TestNothingMatchedDoesNotAllocate(t *testing.T) {
 	s := loadText(t, mixed(100))
 	x := full()
 	x.Phase = rules.Inbound
 	x.Message.Text = "where is my order, it should have been here on monday"
 	s.Eval(x)
-	if n := testing.AllocsPerRun(100, func() { s.Eval(x) }); n > 8 {
+	if n := testing.AllocsPerRun(100, func() { s.Eval(x) }); n > 1 {
 		t.Errorf("%v allocations", n)
 	}
 }
