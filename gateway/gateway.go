@@ -147,6 +147,7 @@ func New(ctx context.Context, o Options) (_ *Gateway, err error) {
 	g.server, err = api.New(ctx, api.Options{
 		Queue: g.queue, Audit: g.store, Accounts: accounts, Routes: routes, Health: g.store.Health,
 		SessionKey: derive(root, "api", "session"), PlainCookie: loopback(cfg.Listen), Limits: limits(cfg.Limits),
+		Version: version(),
 		Now: o.Now, Rand: o.Rand, Log: o.Log.With("component", "api"),
 	})
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"slices"
 )
 
@@ -33,6 +34,9 @@ func (c *cleanup) run(ctx context.Context, log *slog.Logger) error {
 	return errors.Join(errs...)
 }
 
+// SocketName is the name of the operator's socket in the data folder.
+const SocketName = "turnout.sock"
+
 // Start lets the gateway work: the sweep takes up what the last process left behind, then the listeners open. After nil
 // customers are served.
 func (g *Gateway) Start(ctx context.Context) error {
@@ -44,6 +48,9 @@ func (g *Gateway) Start(ctx context.Context) error {
 	}()
 	if err := g.server.Listen(g.cfg.Listen, g.cfg.OpsListen); err != nil {
 		return fmt.Errorf("listening: %w", err)
+	}
+	if err := g.server.ListenSocket(filepath.Join(g.cfg.Data, SocketName)); err != nil {
+		return err
 	}
 	g.log.Info("serving", "listen", g.server.Addr(), "ops", g.server.OpsAddr(), "data", g.cfg.Data, "durability", g.store.Health(ctx).Level)
 	return nil

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"runtime/debug"
 
 	"turnout/adapters"
 	"turnout/gateway/api"
@@ -63,7 +64,11 @@ func account(t store.Tenant, a *config.Agent, secret func(adapters.SecretRef) (a
 			}
 			digest = s.Reveal()
 		}
-		out.Keys = append(out.Keys, api.Key{ID: k.ID, SHA256: digest, Expires: k.Expires})
+		key := api.Key{ID: k.ID, SHA256: digest, Expires: k.Expires}
+		for _, s := range k.Scopes {
+			key.Scopes = append(key.Scopes, api.Scope(s))
+		}
+		out.Keys = append(out.Keys, key)
 	}
 	return out, nil
 }
@@ -114,3 +119,20 @@ func loopback(listen string) bool {
 type blobs struct{ *embedded.Blobs }
 
 func (blobs) TooLarge(err error) bool { return errors.Is(err, blob.ErrTooLarge) }
+
+// version names the build: the version of the module, or the commit that it was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		return v
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			return s.Value
+		}
+	}
+	return "devel"
+}

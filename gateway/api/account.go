@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -35,6 +36,27 @@ var everybody = []Role{
 	RoleOwner, RoleAdmin, RoleAuthor, RoleReviewer, RoleSupervisor, RoleAgent, RoleAuditor, RoleIntegration,
 }
 
+// Scope is what the key of an integration may do: an area, and whether to read or to change it.
+type Scope string
+
+// The scopes. What could give its holder more rights (configuration, people, secrets) has none: it is for people.
+const (
+	ScopeStatus            Scope = "status:read"
+	ScopeRulesRead         Scope = "rules:read"
+	ScopeRulesWrite        Scope = "rules:write"
+	ScopeAuditRead         Scope = "audit:read"
+	ScopeConversationsRead Scope = "conversations:read"
+	ScopeOutboxRead        Scope = "outbox:read"
+	ScopeOutboxWrite       Scope = "outbox:write"
+	ScopeReportsRead       Scope = "reports:read"
+)
+
+// Scopes are all of them.
+var Scopes = []Scope{
+	ScopeStatus, ScopeRulesRead, ScopeRulesWrite, ScopeAuditRead, ScopeConversationsRead, ScopeOutboxRead, ScopeOutboxWrite,
+	ScopeReportsRead,
+}
+
 // Account is somebody, or something, that may sign in.
 type Account struct {
 	Tenant store.Tenant
@@ -56,6 +78,8 @@ type Key struct {
 	SHA256 string
 	// Expires is when the key ends; zero: never.
 	Expires time.Time
+	// Scopes are what the key of an integration may do. The keys of others do what their account may.
+	Scopes []Scope
 }
 
 func (a *Account) agent() queue.Agent {
@@ -81,11 +105,12 @@ type keyed struct {
 	account *Account
 	digest  [sha256.Size]byte
 	expires time.Time
+	scopes  []Scope
 }
 
 var _ queue.Directory = (*Accounts)(nil)
 
-// NewAccounts builds the directory. Ids and logins are unique within a tenant.
+// NewAccounts builds the directory. Ids and logins are unique within a tenant; queues has an entry for each tenant.
 func NewAccounts(list []Account, queues map[store.Tenant][]string) (*Accounts, error) {
 	d := &Accounts{
 		byID: map[accountKey]*Account{}, byLogin: map[string][]*Account{}, byKey: map[string][]keyed{}, queues: queues,
@@ -129,7 +154,12 @@ func (d *Accounts) add(a *Account) error {
 		if err != nil || len(raw) != sha256.Size || !keyForm.MatchString(k.ID) {
 			return fmt.Errorf("key %q: want an id of letters, digits, - and _, and a SHA-256 digest in hex", k.ID)
 		}
-		d.byKey[k.ID] = append(d.byKey[k.ID], keyed{account: a, digest: [sha256.Size]byte(raw), expires: k.Expires})
+		for _, scope := range k.Scopes {
+			if a.Role != RoleIntegration || !slices.Contains(Scopes, scope) {
+				return fmt.Errorf("key %q: scope %q is not known, or the account is no integration", k.ID, scope)
+			}
+		}
+		d.byKey[k.ID] = append(d.byKey[k.ID], keyed{account: a, digest: [sha256.Size]byte(raw), expires: k.Expires, scopes: k.Scopes})
 	}
 	return nil
 }
@@ -146,6 +176,11 @@ func (d *Accounts) Agent(t store.Tenant, id string) (queue.Agent, bool) {
 // HasQueue implements queue.Directory.
 func (d *Accounts) HasQueue(t store.Tenant, name string) bool {
 	return slices.Contains(d.queues[t], name)
+}
+
+// Tenants returns the tenants, sorted by name.
+func (d *Accounts) Tenants() []store.Tenant {
+	return slices.SortedFunc(maps.Keys(d.queues), func(a, b store.Tenant) int { return strings.Compare(a.Name(), b.Name()) })
 }
 
 // login finds the account of a login. Without a tenant the login must be somebody's in exactly one.

@@ -1,22 +1,14 @@
 package api
 
 import (
-	"errors"
 	"math"
 	"net/url"
-	"strconv"
-	"strings"
 	"time"
-
-	"github.com/valyala/fasthttp"
 
 	"turnout/adapters/message"
 	"turnout/gateway/conversation"
 	"turnout/gateway/queue"
 )
-
-// fileTime is how long a client may take to fetch an attachment.
-const fileTime = 2 * time.Minute
 
 // me is an account as it sees itself.
 type me struct {
@@ -32,8 +24,8 @@ func meOf(a *Account) me {
 	return me{Tenant: a.Tenant.Name(), ID: a.ID, Name: a.Name, Role: a.Role, Queues: a.Queues, Capacity: a.Capacity}
 }
 
-func (s *Server) getMe(c *call) (any, error) {
-	presence, err := s.o.Queue.Presence(c.work, c.who.agent())
+func (s *Server) getMe(c *Call) (any, error) {
+	presence, err := s.o.Queue.Presence(c.Context(), c.who.agent())
 	if err != nil {
 		return nil, err
 	}
@@ -43,23 +35,23 @@ func (s *Server) getMe(c *call) (any, error) {
 	}{meOf(c.who.account), presence}, nil
 }
 
-func (s *Server) postPresence(c *call) (any, error) {
+func (s *Server) postPresence(c *Call) (any, error) {
 	body := struct {
 		On *bool `json:"on"`
 	}{}
 	if err := decode(c.ctx, &body); err != nil {
 		return nil, err
 	}
-	return s.o.Queue.Heartbeat(c.work, c.who.agent(), body.On == nil || *body.On)
+	return s.o.Queue.Heartbeat(c.Context(), c.who.agent(), body.On == nil || *body.On)
 }
 
-func (s *Server) getQueue(c *call) (any, error) {
-	limit, err := c.number("limit", queue.MaxList)
+func (s *Server) getQueue(c *Call) (any, error) {
+	limit, err := c.Number("limit", queue.MaxList)
 	if err != nil {
 		return nil, err
 	}
-	rows, err := s.o.Queue.List(c.work, c.who.agent(), queue.Filter{
-		View: queue.View(c.query("view")), Queue: c.query("queue"), Limit: int(limit),
+	rows, err := s.o.Queue.List(c.Context(), c.who.agent(), queue.Filter{
+		View: queue.View(c.Query("view")), Queue: c.Query("queue"), Limit: int(limit),
 	})
 	if err != nil {
 		return nil, err
@@ -69,16 +61,16 @@ func (s *Server) getQueue(c *call) (any, error) {
 	}{rows}, nil
 }
 
-func (s *Server) getConversation(c *call) (any, error) {
-	after, err := c.number("after", math.MaxInt64)
+func (s *Server) getConversation(c *Call) (any, error) {
+	after, err := c.Number("after", math.MaxInt64)
 	if err != nil {
 		return nil, err
 	}
-	limit, err := c.number("limit", queue.MaxEvents)
+	limit, err := c.Number("limit", queue.MaxEvents)
 	if err != nil {
 		return nil, err
 	}
-	return s.o.Queue.Get(c.work, c.who.agent(), c.param("id"), after, int(limit))
+	return s.o.Queue.Get(c.Context(), c.who.agent(), c.Param("id"), after, int(limit))
 }
 
 // overrideBody is the body of acts that take nothing but a word for those who come after.
@@ -87,7 +79,7 @@ type overrideBody struct {
 	Note     string `json:"note"`
 }
 
-func (s *Server) postClaim(c *call) (any, error) {
+func (s *Server) postClaim(c *Call) (any, error) {
 	var body struct {
 		Override bool `json:"override"`
 	}
@@ -98,7 +90,7 @@ func (s *Server) postClaim(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.o.Queue.Claim(c.work, to)
+	return s.o.Queue.Claim(c.Context(), to)
 }
 
 type replyBody struct {
@@ -149,7 +141,7 @@ func (b *replyBody) reply(raw []byte, limit int) (queue.Reply, error) {
 	return r, nil
 }
 
-func (s *Server) postReply(c *call) (any, error) {
+func (s *Server) postReply(c *Call) (any, error) {
 	var body replyBody
 	if err := decode(c.ctx, &body); err != nil {
 		return nil, err
@@ -162,10 +154,10 @@ func (s *Server) postReply(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.o.Queue.Reply(c.work, to, reply)
+	return s.o.Queue.Reply(c.Context(), to, reply)
 }
 
-func (s *Server) postUndo(c *call) (any, error) {
+func (s *Server) postUndo(c *Call) (any, error) {
 	var body struct {
 		Message string `json:"message"`
 	}
@@ -176,10 +168,10 @@ func (s *Server) postUndo(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.o.Queue.Undo(c.work, to, body.Message)
+	return s.o.Queue.Undo(c.Context(), to, body.Message)
 }
 
-func (s *Server) postNote(c *call) (any, error) {
+func (s *Server) postNote(c *Call) (any, error) {
 	var body struct {
 		Text string `json:"text"`
 	}
@@ -194,15 +186,15 @@ func (s *Server) postNote(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.o.Queue.Note(c.work, to, text)
+	return s.o.Queue.Note(c.Context(), to, text)
 }
 
 // note checks the text of a note; empty is none.
-func (s *Server) note(c *call, field, text string) (conversation.NoteText, error) {
+func (s *Server) note(c *Call, field, text string) (conversation.NoteText, error) {
 	return conversation.NoteText(text), checkText(field, text, c.ctx.PostBody(), s.o.Limits.TextBytes)
 }
 
-func (s *Server) postTransfer(c *call) (any, error) {
+func (s *Server) postTransfer(c *Call) (any, error) {
 	var body struct {
 		Agent    string `json:"agent"`
 		Queue    string `json:"queue"`
@@ -220,7 +212,7 @@ func (s *Server) postTransfer(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.o.Queue.Transfer(c.work, to, queue.Transfer{Agent: body.Agent, Queue: body.Queue, Note: note})
+	return s.o.Queue.Transfer(c.Context(), to, queue.Transfer{Agent: body.Agent, Queue: body.Queue, Note: note})
 }
 
 var priorities = map[string]int{
@@ -228,7 +220,7 @@ var priorities = map[string]int{
 	"high": conversation.PriorityHigh, "urgent": conversation.PriorityUrgent,
 }
 
-func (s *Server) postEscalate(c *call) (any, error) {
+func (s *Server) postEscalate(c *Call) (any, error) {
 	var body struct {
 		Queue    string `json:"queue"`
 		Priority string `json:"priority"`
@@ -250,27 +242,27 @@ func (s *Server) postEscalate(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.o.Queue.Escalate(c.work, to, queue.Escalate{Queue: body.Queue, Priority: priority, Note: note})
+	return s.o.Queue.Escalate(c.Context(), to, queue.Escalate{Queue: body.Queue, Priority: priority, Note: note})
 }
 
-func (s *Server) postRelease(c *call) (any, error) {
+func (s *Server) postRelease(c *Call) (any, error) {
 	to, note, err := s.parting(c)
 	if err != nil {
 		return nil, err
 	}
-	return s.o.Queue.Release(c.work, to, note)
+	return s.o.Queue.Release(c.Context(), to, note)
 }
 
-func (s *Server) postResolve(c *call) (any, error) {
+func (s *Server) postResolve(c *Call) (any, error) {
 	to, note, err := s.parting(c)
 	if err != nil {
 		return nil, err
 	}
-	return s.o.Queue.Resolve(c.work, to, note)
+	return s.o.Queue.Resolve(c.Context(), to, note)
 }
 
 // parting reads the body of an act that ends an agent's part.
-func (s *Server) parting(c *call) (to queue.To, note conversation.NoteText, err error) {
+func (s *Server) parting(c *Call) (to queue.To, note conversation.NoteText, err error) {
 	var body overrideBody
 	if err := decode(c.ctx, &body); err != nil {
 		return to, "", err
@@ -282,7 +274,7 @@ func (s *Server) parting(c *call) (to queue.To, note conversation.NoteText, err 
 	return to, note, err
 }
 
-func (s *Server) postSnooze(c *call) (any, error) {
+func (s *Server) postSnooze(c *Call) (any, error) {
 	var body struct {
 		Until time.Time `json:"until"`
 	}
@@ -293,57 +285,28 @@ func (s *Server) postSnooze(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.o.Queue.Snooze(c.work, to, body.Until)
+	return s.o.Queue.Snooze(c.Context(), to, body.Until)
 }
 
-func (s *Server) postTyping(c *call) (any, error) {
-	return nil, s.o.Queue.Typing(c.work, c.who.agent(), c.param("id"))
+func (s *Server) postTyping(c *Call) (any, error) {
+	return nil, s.o.Queue.Typing(c.Context(), c.who.agent(), c.Param("id"))
 }
 
 // getAttachment sends a file that came with a conversation, as something to save and never to show.
-func (s *Server) getAttachment(c *call) (any, error) {
+func (s *Server) getAttachment(c *Call) (any, error) {
 	// The stream is read after this handler: it must not hang on the request's own context.
-	a, body, err := s.o.Queue.File(s.life, c.who.agent(), c.param("id"), c.param("attachment"))
+	a, body, err := s.o.Queue.File(s.life, c.who.agent(), c.Param("id"), c.Param("attachment"))
 	if err != nil {
 		return nil, err
 	}
-	h := &c.ctx.Response.Header
-	h.SetContentType(a.Type)
-	h.Set(fasthttp.HeaderContentDisposition, "attachment; filename*=UTF-8''"+strings.ReplaceAll(url.QueryEscape(a.Name), "+", "%20"))
-	h.Set(fasthttp.HeaderContentSecurityPolicy, "default-src 'none'; sandbox")
-	if err := c.ctx.SetWriteDeadline(time.Now().Add(fileTime)); err != nil {
-		return nil, errors.Join(err, body.Close())
-	}
-	c.ctx.SetBodyStream(body, int(a.Size))
-	return written, nil
+	return &Stream{Type: a.Type, Name: a.Name, Size: int(a.Size), Body: body}, nil
 }
 
 // to names the conversation, the agent and the idempotency key of a request.
-func (c *call) to(override bool) (queue.To, error) {
+func (c *Call) to(override bool) (queue.To, error) {
 	key := string(c.ctx.Request.Header.Peek("Idempotency-Key"))
 	if len(key) > 256 {
 		return queue.To{}, badRequest("Idempotency-Key has at most 256 bytes.")
 	}
-	return queue.To{Agent: c.who.agent(), Conversation: c.param("id"), Key: key, Override: override}, nil
-}
-
-// param returns a copy of a part of the path: the router's own is the connection's buffer.
-func (c *call) param(name string) string {
-	v, _ := c.ctx.UserValue(name).(string)
-	return strings.Clone(v)
-}
-
-func (c *call) query(name string) string { return string(c.ctx.QueryArgs().Peek(name)) }
-
-// number returns a query argument between 0 and most; 0 when it is not given.
-func (c *call) number(name string, most uint64) (uint64, error) {
-	v := c.query(name)
-	if v == "" {
-		return 0, nil
-	}
-	n, err := strconv.ParseUint(v, 10, 63)
-	if err != nil || n > most {
-		return 0, badRequest(name + " is a number between 0 and " + strconv.FormatUint(most, 10) + ".")
-	}
-	return n, nil
+	return queue.To{Agent: c.who.agent(), Conversation: c.Param("id"), Key: key, Override: override}, nil
 }

@@ -5,6 +5,21 @@
 // stands in one place (chain.go): recovery of panics, limits, the request log. A handler gets a call, returns a value or
 // an error, and knows nothing of HTTP; errors.go is the one place that turns errors into problem documents.
 //
+// # Adding a route of administration and its command
+//
+// A route under /v1/admin/ is a row that Options.Admin brings in; this package does not import what stands behind it.
+//
+//  1. gateway/admin/AREA.go has func AREA(what it needs: small interfaces) []api.Route. A row names Method, Path below
+//     /v1/admin/, Access People, Roles (deny by default: who is not named is refused), and Scope if the key of an
+//     integration may use it. Access Operator is for what concerns the node as a whole: the socket only.
+//  2. Its Handle gets a *Call: Tenant is the only tenant it may touch (a foreign id must answer like an unknown one, with
+//     store.ErrNotFound), Param, Query, Decode, Actor; Record appends to the tenant's audit chain. It returns a value with
+//     json tags, a *Stream, nil for 204, or an error: Refuse(code, detail), or one that details (errors.go) maps.
+//  3. gateway.go adds AREA(…) to Options.Admin. The matrix test then covers the row, for every role and both tenants.
+//  4. gateway/cmd/turnout/AREA.go has a command that embeds nodeFlags; n.client() is a client of the operator's socket, or
+//     of --server with --key; client.Do(ctx, method, path, body, &answer) returns a *client.Problem for a person to read.
+//  5. gateway/README.md or deploy/README.md, and CHANGELOG.md, say what there is now.
+//
 // A request never gets a *fasthttp.RequestCtx's bytes further than its handler: what is kept is copied.
 package api
 
@@ -17,6 +32,8 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -41,6 +58,10 @@ type Options struct {
 	Accounts *Accounts
 	// Routes are mounted beside the server's own; they are the channels'.
 	Routes []adapters.Route
+	// Admin are the routes of administration that other packages bring in; see the package's own words.
+	Admin []Route
+	// Version of the program, as status tells it.
+	Version string
 	// Health tells the state of the store.
 	Health func(context.Context) store.Health
 	// SessionKey signs sessions: 32 bytes, the same after a restart and on every node.
@@ -115,7 +136,9 @@ type Server struct {
 	sockets  *sockets
 	public   *fasthttp.Server
 	ops      *fasthttp.Server
+	local    *fasthttp.Server // of the operator's socket
 	timing   timing
+	started  time.Time
 	stopping atomic.Bool
 
 	// life is the parent of the context of every request and ends with Shutdown.
@@ -123,7 +146,7 @@ type Server struct {
 	end  context.CancelFunc
 
 	mu        sync.Mutex
-	listeners []net.Listener // public, ops
+	listeners []net.Listener // public, ops, the operator's socket
 	serving   sync.WaitGroup
 }
 
@@ -139,14 +162,16 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		o.Rand = rand.Reader
 	}
 	o.Limits = o.Limits.withDefaults()
-	s := &Server{o: o, timing: usual}
+	s := &Server{o: o, timing: usual, started: o.Now()}
 	var err error
 	if s.auth, err = newAuth(o); err != nil {
 		return nil, err
 	}
 	s.peers = newPeers(o.Limits.PostsPerMinute, o.Limits.TrustedProxies)
 	s.sockets = newSockets(o.Limits.Sockets, o.Limits.SocketsPerAgent)
-	s.routes = s.table()
+	if s.routes, err = s.table(); err != nil {
+		return nil, err
+	}
 	for _, r := range s.routes {
 		if r.MaxBody > 0 {
 			s.large = append(s.large, r)
@@ -156,9 +181,14 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	admin, err := s.router(slices.DeleteFunc(slices.Clone(s.routes), func(r Route) bool { return !strings.HasPrefix(r.Path, adminPath) }))
+	if err != nil {
+		return nil, err
+	}
 	s.life, s.end = context.WithCancel(ctx)
 	s.public = s.fasthttpServer(handler)
 	s.ops = s.fasthttpServer(s.opsRouter())
+	s.local = s.fasthttpServer(overSocket(admin))
 	return s, nil
 }
 
@@ -183,10 +213,14 @@ func (s *Server) Listen(listen, opsListen string) error {
 
 // Serve serves a listener in the background, as the public one or that of operators. The server closes it.
 func (s *Server) Serve(ln net.Listener, ops bool) {
-	server := s.public
 	if ops {
-		server = s.ops
+		s.serve(ln, s.ops)
+	} else {
+		s.serve(ln, s.public)
 	}
+}
+
+func (s *Server) serve(ln net.Listener, server *fasthttp.Server) {
 	s.mu.Lock()
 	s.listeners = append(s.listeners, ln)
 	s.serving.Add(1)
@@ -214,8 +248,8 @@ func (s *Server) addr(i int) string {
 }
 
 // StopIntake takes no more connections, ends the agents' sockets with code 1012 and makes the node not ready. Requests
-// under way go on, and those on open connections are the last ones there. The listener of operators stays. It waits for
-// the sockets until ctx ends.
+// under way go on, and those on open connections are the last ones there. The listener and the socket of operators stay.
+// It waits for the agents' sockets until ctx ends.
 func (s *Server) StopIntake(ctx context.Context) error {
 	s.stopping.Store(true)
 	s.mu.Lock()
@@ -234,7 +268,7 @@ func (s *Server) StopIntake(ctx context.Context) error {
 // of the mounted routes: they count as running.
 func (s *Server) Shutdown(ctx context.Context) error {
 	err := s.StopIntake(ctx)
-	for _, server := range []*fasthttp.Server{s.public, s.ops} {
+	for _, server := range []*fasthttp.Server{s.public, s.ops, s.local} {
 		if e := server.ShutdownWithContext(ctx); e != nil && !errors.Is(e, net.ErrClosed) {
 			err = errors.Join(err, e)
 		}

@@ -26,12 +26,25 @@ type principal struct {
 	session session   // of a session
 	expires time.Time // zero: never
 	cookie  bool      // the browser sent it by itself
+	scopes  []Scope   // of the key, for an integration
+	// operator is set for who came over the node's own socket; the account is then an owner by the name of the user id.
+	operator bool
+}
+
+// actor names the principal in audit entries.
+func (p principal) actor() string {
+	if p.operator {
+		return "operator:" + p.account.ID
+	}
+	return string(p.account.Role) + ":" + p.account.ID
 }
 
 func (p principal) agent() queue.Agent { return p.account.agent() }
 
 var errUnauthenticated = refuse(problem.CodeUnauthenticated,
 	`Sign in: send "Authorization: Bearer" with an API key, or with the token of POST /v1/agent/login.`)
+
+var errRole = refuse(problem.CodeForbidden, "Your role, or the scopes of your key, do not allow this.")
 
 var errCrossSite = refuse(problem.CodeForbidden,
 	"This request comes from another site and carries a cookie. Send a token in Authorization instead, or list the origin.")
@@ -107,7 +120,7 @@ func (a *auth) key(key string) (principal, error) {
 	}
 	for _, k := range a.accounts.byKey[id] {
 		if hmac.Equal(sum[:], k.digest[:]) && (k.expires.IsZero() || a.now().Before(k.expires)) {
-			return principal{account: k.account, by: "key:" + id, expires: k.expires}, nil
+			return principal{account: k.account, by: "key:" + id, expires: k.expires, scopes: k.scopes}, nil
 		}
 	}
 	return principal{}, errUnauthenticated
@@ -139,27 +152,16 @@ func (a *auth) allowedOrigin(ctx *fasthttp.RequestCtx, origin string) bool {
 	return err == nil && u.Host != "" && strings.EqualFold(u.Host, string(ctx.Host()))
 }
 
-// call is one request of somebody who is signed in.
-type call struct {
-	ctx  *fasthttp.RequestCtx
-	work context.Context
-	who  principal
-}
-
-// handler answers a call: with a value that becomes JSON, with nil for 204, or with an error. Handlers that write the
-// response themselves return written.
-type handler func(c *call) (any, error)
-
-type writtenType struct{}
-
-var written = writtenType{}
-
-// signedIn lets those in who have one of the roles.
-func (s *Server) signedIn(roles []Role, h handler) fasthttp.RequestHandler {
+// signedIn lets those in whom the route admits.
+func (s *Server) signedIn(r Route) fasthttp.RequestHandler {
 	return func(ctx *fasthttp.RequestCtx) {
-		who, err := s.auth.request(ctx)
+		who, local, err := s.operator(ctx, r)
+		if !local {
+			if who, err = s.auth.request(ctx); err != nil {
+				s.refused()
+			}
+		}
 		if err != nil {
-			s.refused()
 			s.writeError(ctx, err)
 			return
 		}
@@ -171,38 +173,46 @@ func (s *Server) signedIn(roles []Role, h handler) fasthttp.RequestHandler {
 		}
 		work, cancel := context.WithTimeout(s.life, requestTime)
 		defer cancel()
-		if !slices.Contains(roles, who.account.Role) {
-			s.record(work, who.account, "access.refused", "role")
-			s.writeError(ctx, queue.ErrForbidden)
+		if !r.admits(who) {
+			s.record(work, who, "access.refused", "role")
+			s.writeError(ctx, errRole)
 			return
 		}
-		v, err := h(&call{ctx: ctx, work: work, who: who})
-		switch {
-		case err != nil:
-			s.writeError(ctx, err)
-		case v == written:
-		case v == nil:
-			ctx.SetStatusCode(fasthttp.StatusNoContent)
-		default:
-			writeJSON(ctx, v)
-		}
+		s.answer(&Call{ctx: ctx, work: work, who: who, s: s, route: &r}, r.Handle)
 	}
 }
 
-// record appends an entry about a known account to its tenant's chain. The answer does not hang on it.
-func (s *Server) record(ctx context.Context, a *Account, what, kind string) {
-	if err := s.append(ctx, a, what, kind); err != nil {
-		s.o.Log.Error("recording an access", "tenant", a.Tenant.Name(), "agent", a.ID, "err", err)
+// answer runs a handler and writes what it returns.
+func (s *Server) answer(c *Call, h Handler) {
+	v, err := h(c)
+	if err != nil {
+		s.writeError(c.ctx, err)
+		return
+	}
+	switch v := v.(type) {
+	case nil:
+		c.ctx.SetStatusCode(fasthttp.StatusNoContent)
+	case *Stream:
+		s.stream(c.ctx, v)
+	default:
+		writeJSON(c.ctx, v)
 	}
 }
 
-func (s *Server) append(ctx context.Context, a *Account, what, kind string) error {
+// record appends an entry about a known principal to its tenant's chain. The answer does not hang on it.
+func (s *Server) record(ctx context.Context, p principal, what, kind string) {
+	if err := s.append(ctx, p, what, kind); err != nil {
+		s.o.Log.Error("recording an access", "tenant", p.account.Tenant.Name(), "agent", p.account.ID, "err", err)
+	}
+}
+
+func (s *Server) append(ctx context.Context, p principal, what, kind string) error {
 	op := make([]byte, 16)
 	if _, err := s.o.Rand.Read(op); err != nil {
 		return err
 	}
-	return s.o.Audit.Append(ctx, a.Tenant, audit.Entry{
-		At: s.o.Now().UnixMilli(), Type: what, Kind: kind, Op: encodeToken(op), Actor: string(a.Role) + ":" + a.ID,
+	return s.o.Audit.Append(ctx, p.account.Tenant, audit.Entry{
+		At: s.o.Now().UnixMilli(), Type: what, Kind: kind, Op: encodeToken(op), Actor: p.actor(),
 	})
 }
 

@@ -122,13 +122,13 @@ func (s *Server) login(work context.Context, ctx *fasthttp.RequestCtx) (*loginAn
 	}
 	if !ok {
 		if account != nil {
-			s.record(work, account, "login", "refused")
+			s.record(work, principal{account: account}, "login", "refused")
 		} else {
 			s.refused()
 		}
 		return nil, errLogin
 	}
-	if err := s.append(work, account, "login", "password"); err != nil {
+	if err := s.append(work, principal{account: account}, "login", "password"); err != nil {
 		return nil, err // a login that cannot be recorded is none
 	}
 	token, expires, err := s.auth.sessions.begin(account)
@@ -140,10 +140,10 @@ func (s *Server) login(work context.Context, ctx *fasthttp.RequestCtx) (*loginAn
 }
 
 // postLogout ends the session of the request. An API key has none to end.
-func (s *Server) postLogout(c *call) (any, error) {
+func (s *Server) postLogout(c *Call) (any, error) {
 	if c.who.by == "session" {
 		s.auth.sessions.finish(c.who.session)
-		s.record(c.work, c.who.account, "logout", c.who.by)
+		s.record(c.Context(), c.who, "logout", c.who.by)
 	}
 	s.setCookie(c.ctx, "", time.Unix(1, 0))
 	return nil, nil

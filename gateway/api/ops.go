@@ -42,16 +42,7 @@ func (s *Server) getHealth(needed bool) fasthttp.RequestHandler {
 	return func(ctx *fasthttp.RequestCtx) {
 		work, cancel := context.WithTimeout(s.life, requestTime)
 		defer cancel()
-		h := s.o.Health(work)
-		out := health{
-			Status: "ok", Durability: h.Level, Reason: h.Reason, FreeBytes: h.Free, FsyncMS: float64(h.Fsync.Microseconds()) / 1000,
-		}
-		switch {
-		case s.stopping.Load():
-			out.Status = "stopping"
-		case !h.OK:
-			out.Status = "failing"
-		}
+		out := s.health(work)
 		body, err := json.Marshal(out)
 		if err != nil {
 			panic("encoding health: " + err.Error()) // plain fields
@@ -63,4 +54,18 @@ func (s *Server) getHealth(needed bool) fasthttp.RequestHandler {
 		ctx.Response.Header.SetContentType("application/json")
 		ctx.Response.SetBodyRaw(body)
 	}
+}
+
+func (s *Server) health(ctx context.Context) health {
+	h := s.o.Health(ctx)
+	out := health{
+		Status: "ok", Durability: h.Level, Reason: h.Reason, FreeBytes: h.Free, FsyncMS: float64(h.Fsync.Microseconds()) / 1000,
+	}
+	switch {
+	case s.stopping.Load():
+		out.Status = "stopping"
+	case !h.OK:
+		out.Status = "failing"
+	}
+	return out
 }

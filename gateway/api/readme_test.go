@@ -49,7 +49,7 @@ func TestReadmeNamesEveryField(t *testing.T) {
 	}
 	for _, v := range []any{
 		queue.Row{}, queue.Context{}, queue.Event{}, queue.Result{}, queue.Presence{}, queue.Change{}, me{}, serverFrame{}, clientFrame{},
-		claimed{}, loginAnswer{}, conversation.Owner{}, signal.Scores{},
+		claimed{}, loginAnswer{}, status{}, conversation.Owner{}, signal.Scores{},
 	} {
 		walk(reflect.TypeOf(v).Name(), reflect.TypeOf(v))
 	}

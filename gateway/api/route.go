@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -20,57 +21,118 @@ const (
 	Public Access = 'p'
 	// Channel is a route of an adapter, which knows its own customers or provider.
 	Channel Access = 'c'
-	// People is for signed-in accounts with one of the route's Roles.
+	// People is for signed-in accounts with one of the route's Roles, or with a key that has its Scope; and for the
+	// operator, who is an owner, if the path is below /v1/admin/.
 	People Access = 'a'
+	// Operator is for whoever reaches the node's own socket, and about the node as a whole: no account of a tenant may.
+	Operator Access = 'o'
 )
 
 // Route is one row of the table of what exists.
 type Route struct {
-	Method  string
-	Path    string // in the form of fasthttp/router: "/v1/agent/conversations/{id}"
-	Access  Access
-	Roles   []Role // for People
-	MaxBody int64  // 0: the server's limit; else the handler reads the body as a stream
-	Person  bool   // of a channel: the request asks for a person
+	Method string
+	Path   string // in the form of fasthttp/router: "/v1/agent/conversations/{id}"
+	Access Access
+	Roles  []Role // for People
+	// Scope lets in the key of an integration that has it; empty: none.
+	Scope   Scope
+	MaxBody int64 // 0: the server's limit; else the handler reads the body as a stream
+	Person  bool  // of a channel: the request asks for a person
+	// Handle answers on routes for People and the Operator.
+	Handle Handler
+
 	handler fasthttp.RequestHandler
 }
 
+// admits reports whether a route for people lets somebody in.
+func (r Route) admits(p principal) bool {
+	switch {
+	case r.Access == Operator:
+		return p.operator
+	case p.account.Role == RoleIntegration && r.Scope != "" && slices.Contains(p.scopes, r.Scope):
+		return true
+	}
+	return slices.Contains(r.Roles, p.account.Role)
+}
+
 // table lists all routes.
-func (s *Server) table() []Route {
+func (s *Server) table() ([]Route, error) {
 	conv := "/v1/agent/conversations/{id}"
 	get, post := fasthttp.MethodGet, fasthttp.MethodPost
 	routes := []Route{
 		{Method: post, Path: "/v1/agent/login", Access: Public, handler: s.postLogin},
 		{Method: get, Path: "/v1/agent/socket", Access: Public, handler: s.getSocket}, // signs in by its first frame
-		s.agents(post, "/v1/agent/logout", s.postLogout, everybody...),
-		s.agents(get, "/v1/agent/me", s.getMe, everybody...),
-		s.agents(post, "/v1/agent/presence", s.postPresence),
-		s.agents(get, "/v1/agent/queue", s.getQueue),
-		s.agents(get, conv, s.getConversation),
-		s.agents(post, conv+"/claim", s.postClaim),
-		s.agents(post, conv+"/reply", s.postReply),
-		s.agents(post, conv+"/undo", s.postUndo),
-		s.agents(post, conv+"/note", s.postNote),
-		s.agents(post, conv+"/transfer", s.postTransfer),
-		s.agents(post, conv+"/escalate", s.postEscalate),
-		s.agents(post, conv+"/release", s.postRelease),
-		s.agents(post, conv+"/resolve", s.postResolve),
-		s.agents(post, conv+"/snooze", s.postSnooze),
-		s.agents(post, conv+"/typing", s.postTyping),
-		s.agents(get, conv+"/attachments/{attachment}", s.getAttachment),
+		agents(post, "/v1/agent/logout", s.postLogout, everybody...),
+		agents(get, "/v1/agent/me", s.getMe, everybody...),
+		agents(post, "/v1/agent/presence", s.postPresence),
+		agents(get, "/v1/agent/queue", s.getQueue),
+		agents(get, conv, s.getConversation),
+		agents(post, conv+"/claim", s.postClaim),
+		agents(post, conv+"/reply", s.postReply),
+		agents(post, conv+"/undo", s.postUndo),
+		agents(post, conv+"/note", s.postNote),
+		agents(post, conv+"/transfer", s.postTransfer),
+		agents(post, conv+"/escalate", s.postEscalate),
+		agents(post, conv+"/release", s.postRelease),
+		agents(post, conv+"/resolve", s.postResolve),
+		agents(post, conv+"/snooze", s.postSnooze),
+		agents(post, conv+"/typing", s.postTyping),
+		agents(get, conv+"/attachments/{attachment}", s.getAttachment),
+		{
+			Method: get, Path: adminPath + "status", Access: People, Scope: ScopeStatus,
+			Roles: []Role{RoleOwner, RoleAdmin, RoleSupervisor, RoleAuditor}, Handle: s.getStatus,
+		},
+	}
+	for _, r := range s.o.Admin {
+		if err := r.sound(); err != nil {
+			return nil, fmt.Errorf("mounting %s %s: %w", r.Method, r.Path, err)
+		}
+		routes = append(routes, r)
+	}
+	for i := range routes {
+		if routes[i].Handle != nil {
+			routes[i].handler = s.signedIn(routes[i])
+		}
 	}
 	for _, r := range s.o.Routes {
 		routes = append(routes, Route{Method: r.Method, Path: r.Path, Access: Channel, MaxBody: r.MaxBody, Person: r.Person, handler: r.Handler})
 	}
-	return routes
+	return routes, nil
+}
+
+// adminPath is where the routes of administration are: those that the operator's socket serves as well.
+const adminPath = "/v1/admin/"
+
+// sound checks a row that comes from outside.
+func (r Route) sound() error {
+	switch {
+	case r.Access != People && r.Access != Operator:
+		return errors.New("it is for people or for the operator")
+	case r.Access == Operator && len(r.Roles)+len(r.Scope) > 0:
+		return errors.New("a route for the operator has neither roles nor a scope")
+	case r.Access == People && len(r.Roles) == 0:
+		return errors.New("it names no roles")
+	case !strings.HasPrefix(r.Path, adminPath):
+		return errors.New("it is not below " + adminPath)
+	case r.Handle == nil:
+		return errors.New("it has no handler")
+	case r.Scope != "" && !slices.Contains(Scopes, r.Scope):
+		return errors.New("unknown scope")
+	}
+	for _, role := range r.Roles {
+		if !slices.Contains(everybody, role) || role == RoleIntegration {
+			return fmt.Errorf("the role %q is not known, or is let in by a scope", role)
+		}
+	}
+	return nil
 }
 
 // agents is a row for people: those who take conversations, or the given roles.
-func (s *Server) agents(method, path string, h handler, roles ...Role) Route {
+func agents(method, path string, h Handler, roles ...Role) Route {
 	if len(roles) == 0 {
 		roles = []Role{RoleAgent, RoleSupervisor}
 	}
-	return Route{Method: method, Path: path, Access: People, Roles: roles, handler: s.signedIn(roles, h)}
+	return Route{Method: method, Path: path, Access: People, Roles: roles, Handle: h}
 }
 
 // router mounts the table.

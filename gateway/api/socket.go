@@ -212,7 +212,7 @@ func (k *socket) hello() bool {
 	work, cancel := k.work()
 	defer cancel()
 	if r := k.who.account.Role; r != RoleAgent && r != RoleSupervisor {
-		k.s.record(work, k.who.account, "access.refused", "role")
+		k.s.record(work, k.who, "access.refused", "role")
 		return k.refuse(closePolicy, queue.ErrForbidden)
 	}
 	if !k.s.sockets.join(k, accountKey{k.agent.Tenant, k.agent.ID}) {

@@ -13,6 +13,12 @@ var roles = []string{
 	string(RoleAuditor), string(RoleAuthor), string(RoleReviewer), string(RoleIntegration),
 }
 
+// Scopes are what keys of integrations may be given.
+var Scopes = []string{
+	"status:read", "rules:read", "rules:write", "audit:read", "conversations:read", "outbox:read", "outbox:write",
+	"reports:read",
+}
+
 var (
 	keyForm    = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,80}$`)
 	langForm   = regexp.MustCompile(`^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$`)
@@ -126,6 +132,14 @@ func (l *loader) newAgent(r *resource) *Agent {
 			l.faults.add(r.Spec.find("keys", n, "id"), "a second key with this id; rename one")
 		}
 		seen[k.ID] = true
+		if len(k.Scopes) > 0 && a.Role != RoleIntegration {
+			l.faults.add(r.Spec.find("keys", n, "scopes"), "scopes are for keys of integrations; other keys do what their role may")
+		}
+		for j, scope := range k.Scopes {
+			if !slices.Contains(Scopes, scope) {
+				l.faults.add(r.Spec.find("keys", n, "scopes", strconv.Itoa(j)), "unknown scope%s", meant(scope, Scopes))
+			}
+		}
 		if hex, ref := k.Digest(); hex == "" {
 			if _, _, err := splitRef(ref); err != nil {
 				l.faults.add(r.Spec.find("keys", n, "sha256"), `sha256 must be the key's SHA-256 as 64 hex digits, or "env:NAME" or "file:path" of it; never the key itself`)

@@ -14,6 +14,7 @@ package config
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"io/fs"
 	"os"
@@ -39,6 +40,21 @@ func Load(name string) (*Config, error) {
 		root = "."
 	}
 	return load(os.DirFS(root), file, filepath.Clean(root))
+}
+
+// LoadSettings reads the settings file at name alone: what it lists may have faults, or be gone.
+func LoadSettings(name string) (Settings, error) {
+	dir, file := filepath.Split(name)
+	l := &loader{files: os.DirFS(cmp.Or(dir, ".")), dir: filepath.Clean(dir), settings: file}
+	data, err := l.read(file)
+	if err != nil {
+		return Settings{}, fmt.Errorf("reading settings: %w", err)
+	}
+	s := l.readSettings(data)
+	if !filepath.IsAbs(s.Data) && s.Data != "" {
+		s.Data = filepath.Join(l.dir, s.Data)
+	}
+	return s, l.faults.err()
 }
 
 // Parse is Load on a file system: name is the settings file's path in it.

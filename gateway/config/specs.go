@@ -159,6 +159,8 @@ type Key struct {
 	SHA256 string `yaml:"sha256"`
 	// Expires is when the key ends to work; zero: never.
 	Expires time.Time `yaml:"expires"`
+	// Scopes are what the key of an integration may do.
+	Scopes []string `yaml:"scopes"`
 }
 
 // Digest returns the key's digest in hex, or the secret that holds it: one of the two is empty.

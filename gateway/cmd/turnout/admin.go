@@ -17,6 +17,7 @@ import (
 type adminCmd struct {
 	Init     initCmd     `cmd:"" help:"Write a root key and an audit key into DATA/keys."`
 	Key      keyCmd      `cmd:"" help:"Make an API key. It is printed once; the configuration gets its digest."`
+	Status   statusCmd   `cmd:"" help:"Tell how a running node is."`
 	Password passwordCmd `cmd:"" help:"Hash a password from standard input for the configuration."`
 }
 

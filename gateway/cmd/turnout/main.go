@@ -17,7 +17,7 @@ import (
 type cli struct {
 	Serve     serveCmd     `cmd:"" help:"Run a gateway."`
 	Check     checkCmd     `cmd:"" help:"Check a configuration and its rules, and run the rules' own tests."`
-	Admin     adminCmd     `cmd:"" help:"Make keys and password hashes."`
+	Admin     adminCmd     `cmd:"" help:"Make keys and password hashes, and look after a running node."`
 	Bench     benchCmd     `cmd:"" help:"Measure a gateway beside bare proxies."`
 	BenchPeer benchPeerCmd `cmd:"" hidden:""`
 }
