@@ -148,7 +148,7 @@ func New(ctx context.Context, o Options) (_ *Gateway, err error) {
 		Queue: g.queue, Audit: g.store, Accounts: accounts, Routes: routes, Health: g.store.Health,
 		SessionKey: derive(root, "api", "session"), PlainCookie: loopback(cfg.Listen), Limits: limits(cfg.Limits),
 		Version: version(),
-		Now: o.Now, Rand: o.Rand, Log: o.Log.With("component", "api"),
+		Now:     o.Now, Rand: o.Rand, Log: o.Log.With("component", "api"),
 	})
 	if err != nil {
 		return nil, err
