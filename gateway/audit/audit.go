@@ -37,6 +37,7 @@ type Entry struct {
 	Actor string `json:"actor"`
 	Rule  string `json:"rule,omitempty"`
 	Rules int    `json:"rules,omitempty"` // version of the rules
+	Count int    `json:"count,omitempty"` // of what is counted and not chained one by one
 	// Digest is a MAC of the event under a key that is destroyed with the conversation's content.
 	Digest string `json:"digest"`
 }

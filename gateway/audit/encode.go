@@ -25,6 +25,7 @@ func (e *Entry) Append(dst []byte) ([]byte, error) {
 	w.String("actor", e.Actor)
 	w.OptString("rule", e.Rule)
 	w.OptInt("rules", int64(e.Rules))
+	w.OptInt("count", int64(e.Count))
 	w.String("digest", e.Digest)
 	w.EndObject()
 	b, err := w.Finish()

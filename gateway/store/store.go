@@ -42,6 +42,18 @@ func NewTenant(name string) (Tenant, error) {
 // Name returns the tenant's name.
 func (t Tenant) Name() string { return t.name }
 
+// Operator is the tenant of what belongs to no tenant: its chain holds what happens to the node itself. Its name is one
+// that no tenant can have.
+var Operator = Tenant{"_operator"}
+
+// TenantOf is NewTenant for a name that a store has written: it knows Operator too.
+func TenantOf(name string) (Tenant, error) {
+	if name == Operator.name {
+		return Operator, nil
+	}
+	return NewTenant(name)
+}
+
 // Ref names a conversation. A reference under the wrong tenant finds nothing.
 type Ref struct {
 	Tenant Tenant
@@ -338,15 +350,33 @@ type FeedItem struct {
 	Seq          uint64
 }
 
-// Audit reads the chains and appends to the tenant's own.
+// Audit reads the chains, appends to the tenant's own, and keeps the checkpoints. What it reads is there for as long as the
+// store is, also after a conversation's keys were destroyed.
 type Audit interface {
 	// Entries returns the canonical bytes of entries after n of a chain, in order. The chain is a conversation's id, or
 	// empty for the tenant's own.
 	Entries(ctx context.Context, t Tenant, chain string, after uint64, limit int) ([][]byte, error)
 	// Append adds an entry of administration: a login, a publish, a refused access of a known principal.
 	Append(ctx context.Context, t Tenant, e audit.Entry) error
-	// Moved lists chains that grew since the last checkpoint.
-	Moved(ctx context.Context, t Tenant, limit int) (map[string]audit.Head, error)
+	// Chains lists the conversations that have a chain, by id, at most limit, after one ("": from the start).
+	Chains(ctx context.Context, t Tenant, after string, limit int) ([]string, error)
+	// Frontier returns what the next checkpoint is made of: the newest one, and the heads of chains that grew since then,
+	// at most limit. After a crash it may name a head that the newest one covers already.
+	Frontier(ctx context.Context, t Tenant, limit int) (Frontier, error)
+	// Seal stores a checkpoint if the one that it follows is still the newest, or fails with ErrStale. The chains that it
+	// covers leave the frontier unless they have grown on meanwhile.
+	Seal(ctx context.Context, t Tenant, c audit.Sealed) error
+	// Checkpoints returns those with numbers after n, in order, at most limit.
+	Checkpoints(ctx context.Context, t Tenant, after uint64, limit int) ([]audit.Sealed, error)
+	// Sent records that copies of the checkpoints up to n are outside. It never goes back.
+	Sent(ctx context.Context, t Tenant, n uint64) error
+}
+
+// Frontier is what the next checkpoint of a tenant is made of.
+type Frontier struct {
+	Newest []byte // the note of the newest checkpoint; nil for none
+	Sent   uint64 // up to which copies are outside
+	Heads  []audit.ChainHead
 }
 
 // VersionedDoc is an immutable version of a document, for example the rules of a tenant.

@@ -79,8 +79,9 @@ func (s *Store) Entries(ctx context.Context, t store.Tenant, chain string, after
 		return nil, err
 	}
 	defer s.unlockRead(p)
-	if _, err := s.existing(r); err != nil {
-		return nil, err
+	// The chain is read without the conversation's key: it outlasts it.
+	if row, err := s.get(kindKey(conversationKey(r), kindState)); err != nil || row == nil {
+		return nil, errors.Join(err, notFound(row == nil))
 	}
 	return s.chain(r, after, limit)
 }
@@ -172,66 +173,4 @@ func (s *Store) Append(ctx context.Context, t store.Tenant, e audit.Entry) error
 		return fmt.Errorf("building audit row: %w", err)
 	}
 	return s.apply(b)
-}
-
-// Moved implements store.Audit.
-func (s *Store) Moved(ctx context.Context, t store.Tenant, limit int) (map[string]audit.Head, error) {
-	if err := s.enter(ctx); err != nil {
-		return nil, err
-	}
-	var chains []string
-	prefix := tenantKey(t.Name(), 'm')
-	err := s.each(prefix, after(prefix), func(k, _ []byte) (bool, error) {
-		if len(chains) >= limit {
-			return false, nil
-		}
-		chains = append(chains, string(k[len(prefix):]))
-		return true, nil
-	})
-	s.life.RUnlock()
-	if err != nil {
-		return nil, err
-	}
-	heads := map[string]audit.Head{}
-	for _, chain := range chains {
-		if heads[chain], err = s.headOf(ctx, t, chain); err != nil {
-			return nil, err
-		}
-	}
-	return heads, nil
-}
-
-// headOf returns the durable end of a chain that is marked.
-func (s *Store) headOf(ctx context.Context, t store.Tenant, chain string) (audit.Head, error) {
-	if chain != t.Name() {
-		r := store.Ref{Tenant: t, ID: chain}
-		p, err := s.lockRead(ctx, r)
-		if err != nil {
-			return audit.Head{}, err
-		}
-		defer s.unlockRead(p)
-		rec, err := s.existing(r)
-		if err != nil {
-			return audit.Head{}, err
-		}
-		return rec.head, nil
-	}
-	if err := s.enter(ctx); err != nil {
-		return audit.Head{}, err
-	}
-	defer s.life.RUnlock()
-	keys, err := s.tenant(t)
-	if keys == nil || err != nil {
-		return audit.Head{}, err
-	}
-	keys.chain.RLock()
-	defer keys.chain.RUnlock()
-	if err := s.trouble.now(); err != nil {
-		return audit.Head{}, err
-	}
-	row, err := s.get(tenantKey(t.Name(), 'h'))
-	if err != nil {
-		return audit.Head{}, err
-	}
-	return decodeHead(row)
 }

@@ -29,7 +29,10 @@ func (s *Store) Check(ctx context.Context) (store.Report, error) {
 	if err := s.checkIndexes(ctx, &rep); err != nil {
 		return rep, err
 	}
-	return rep, s.checkTenants(ctx, &rep)
+	if err := s.checkTenants(ctx, &rep); err != nil {
+		return rep, err
+	}
+	return rep, s.checkCheckpoints(ctx, &rep)
 }
 
 func (s *Store) allConversations(ctx context.Context) ([]store.Ref, error) {
@@ -307,7 +310,7 @@ func (s *Store) checkTenants(ctx context.Context, rep *store.Report) error {
 		return err
 	}
 	for _, name := range names {
-		t, err := store.NewTenant(name)
+		t, err := store.TenantOf(name)
 		if err != nil {
 			rep.Faults = append(rep.Faults, "a tenant's name is none")
 			continue

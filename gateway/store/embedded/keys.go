@@ -25,6 +25,7 @@ import (
 //	T <tenant> 0 p <kind> <hash> <ms be64> <conv> access path
 //	T <tenant> 0 m <chain>                        the chain grew since the last checkpoint
 //	T <tenant> 0 u <n be64>, h                    the tenant's own chain and its head
+//	T <tenant> 0 k <n be64>, w                    checkpoints, and up to which copies are outside
 //	T <tenant> 0 D <ms be64> <row>, E <row>       dead letters, and where a row's is
 //	T <tenant> 0 v <doc> 0 <n be32>               versions, sealed under the tenant's key
 //	d <generation be32> <hash>                    dedupe; the hash is keyed by tenant, the generation is dropped as a range

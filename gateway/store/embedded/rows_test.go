@@ -81,13 +81,13 @@ func TestMovedIsTheHead(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		moved, err := w.s.Moved(t.Context(), r.Tenant, 10)
-		if err != nil || len(moved) != 1 || moved[r.ID] != head {
-			t.Errorf("round %d: moved %v, %v; want entry %d", round, moved, err, head.N)
+		f, err := w.s.Frontier(t.Context(), r.Tenant, 10)
+		if err != nil || len(f.Heads) != 1 || f.Heads[0] != (audit.ChainHead{Chain: r.ID, Head: head}) {
+			t.Errorf("round %d: moved %v, %v; want entry %d", round, f.Heads, err, head.N)
 		}
 	}
-	if moved, err := w.s.Moved(t.Context(), r.Tenant, 0); err != nil || len(moved) != 0 {
-		t.Errorf("none asked for: %v, %v", moved, err)
+	if f, err := w.s.Frontier(t.Context(), r.Tenant, 0); err != nil || len(f.Heads) != 0 {
+		t.Errorf("none asked for: %v, %v", f.Heads, err)
 	}
 }
 

@@ -73,6 +73,11 @@ func tampered(t *testing.T) (*Store, store.Ref) {
 	if err := s.Append(t.Context(), ten, audit.Entry{Type: "login"}); err != nil {
 		t.Fatal(err)
 	}
+	sealAll(t, s, ten)
+	if err := s.Append(t.Context(), ten, audit.Entry{Type: "logout"}); err != nil {
+		t.Fatal(err)
+	}
+	sealAll(t, s, ten)
 	if rep, err := s.Check(t.Context()); err != nil || len(rep.Faults) != 0 || rep.Conversations != 1 {
 		t.Fatalf("before: %+v, %v", rep, err)
 	}
@@ -159,13 +164,36 @@ func TestCheckFinds(t *testing.T) {
 			k := append(kindKey(conversationKey(w.r), kindAttachment), "a_1"...)
 			set(w, k, flip(get(w, k)))
 		},
-		"key lost":           func(w rows) { del(dataKeyKey(w.r))(w) },
-		"not in the queue":   func(w rows) { del(indexKey(dueQueue, 0, w.r, ""))(w) },
-		"timer lost":         func(w rows) { del(indexKey(dueTimer, 99, w.r, "idle"))(w) },
-		"outbox index lost":  func(w rows) { del(indexKey(dueOutbox, 7, w.r, ""))(w) },
-		"a timer too many":   func(w rows) { set(w, indexKey(dueTimer, 98, w.r, "idle"), nil) },
-		"work that is none":  func(w rows) { set(w, indexKey(dueWork, 0, w.r, ""), nil) },
-		"index row of none":  func(w rows) { set(w, []byte("x?"), nil) },
+		"key lost":          func(w rows) { del(dataKeyKey(w.r))(w) },
+		"not in the queue":  func(w rows) { del(indexKey(dueQueue, 0, w.r, ""))(w) },
+		"timer lost":        func(w rows) { del(indexKey(dueTimer, 99, w.r, "idle"))(w) },
+		"outbox index lost": func(w rows) { del(indexKey(dueOutbox, 7, w.r, ""))(w) },
+		"a timer too many":  func(w rows) { set(w, indexKey(dueTimer, 98, w.r, "idle"), nil) },
+		"work that is none": func(w rows) { set(w, indexKey(dueWork, 0, w.r, ""), nil) },
+		"index row of none": func(w rows) { set(w, []byte("x?"), nil) },
+		"checkpoint lost":   func(w rows) { del(checkpointKey(w.r.Tenant, 1))(w) },
+		"checkpoint cut":    func(w rows) { set(w, checkpointKey(w.r.Tenant, 2), get(w, checkpointKey(w.r.Tenant, 2))[:50]) },
+		"checkpoint changed": func(w rows) {
+			k := checkpointKey(w.r.Tenant, 1)
+			set(w, k, bytes.Replace(get(w, k), []byte("heads 2"), []byte("heads 3"), 1))
+		},
+		"head changed": func(w rows) {
+			k := checkpointKey(w.r.Tenant, 1)
+			set(w, k, flip(get(w, k)))
+		},
+		"tenant's chain made anew": func(w rows) {
+			link, err := audit.Append("acme", audit.Head{}, audit.Entry{Type: "login", Actor: "agent:eve"})
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			next, err := audit.Append("acme", link.Head, audit.Entry{Type: "logout"})
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			set(w, be64(tenantKey("acme", 'u'), 1), link.Bytes)
+			set(w, be64(tenantKey("acme", 'u'), 2), next.Bytes)
+			set(w, tenantKey("acme", 'h'), encodeHead(next.Head))
+		},
 		"tenant's entry":     func(w rows) { del(be64(tenantKey("acme", 'u'), 1))(w) },
 		"identity of no one": func(w rows) { set(w, append(tenantKey("acme", 'i'), "0123456789abcdef"...), []byte("c_none")) },
 		"access path lost": func(w rows) {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"turnout/adapters/message"
+	"turnout/gateway/audit"
 	"turnout/gateway/conversation"
 	"turnout/gateway/id"
 	"turnout/gateway/store"
@@ -30,6 +31,7 @@ type Load struct {
 	tenant store.Tenant
 	ids    *id.Source
 	now    func() time.Time
+	signer *audit.Signer
 	// OnAck, when set, is called with each acknowledged message before the next is sent.
 	OnAck func(Acked)
 
@@ -43,7 +45,11 @@ func NewLoad(now func() time.Time) *Load {
 	if err != nil {
 		panic(err) // a constant
 	}
-	return &Load{tenant: t, ids: id.NewSource(rand.Reader, now), now: now}
+	signer, err := audit.NewSigner(make([]byte, 32))
+	if err != nil {
+		panic(err) // a length
+	}
+	return &Load{tenant: t, ids: id.NewSource(rand.Reader, now), now: now, signer: signer}
 }
 
 // Acked returns what was acknowledged so far.
@@ -76,6 +82,9 @@ func (l *Load) Run(ctx context.Context, s store.Store, workers int, seed uint64)
 			for ctx.Err() == nil {
 				a := message.Address{Channel: "acme.sms", Address: fmt.Sprintf("+49%d-%d", n, w.rng.IntN(4))}
 				err := w.turn(ctx, a)
+				if err == nil && w.rng.IntN(24) == 0 {
+					err = w.seal(ctx)
+				}
 				if err != nil && !errors.Is(err, store.ErrStale) {
 					return
 				}
@@ -89,6 +98,19 @@ type worker struct {
 	*Load
 	s   store.Store
 	rng *mathrand.Rand
+}
+
+// seal makes a checkpoint over a few of the chains that moved; several workers do at once.
+func (w *worker) seal(ctx context.Context) error {
+	f, err := w.s.Frontier(ctx, w.tenant, 6)
+	if err != nil || len(f.Heads) == 0 {
+		return err
+	}
+	c, err := w.signer.Seal(w.tenant.Name(), f.Newest, w.now().UnixMilli(), f.Heads)
+	if err != nil {
+		return err
+	}
+	return w.s.Seal(ctx, w.tenant, c)
 }
 
 // turn is one message of a customer and something that comes of it.

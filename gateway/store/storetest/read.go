@@ -231,8 +231,11 @@ func testTenancy(t *testing.T, w *world) {
 	if l, err := w.Store.Waiting(ctx, other, "", 10); err != nil || len(l) != 0 {
 		t.Errorf("a foreign queue: %v, %v", l, err)
 	}
-	if heads, err := w.Store.Moved(ctx, other, 10); err != nil || len(heads) != 0 {
-		t.Errorf("foreign chains: %v, %v", heads, err)
+	if f, err := w.Store.Frontier(ctx, other, 10); err != nil || len(f.Heads) != 0 || f.Newest != nil {
+		t.Errorf("a foreign frontier: %v, %v", f, err)
+	}
+	if chains, err := w.Store.Chains(ctx, other, "", 10); err != nil || len(chains) != 0 {
+		t.Errorf("foreign chains: %v, %v", chains, err)
 	}
 	_, err = w.Store.Current(ctx, other, "rules")
 	w.wantErr(err, store.ErrNotFound, "a foreign document")

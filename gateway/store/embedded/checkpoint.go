@@ -1,0 +1,551 @@
+package embedded
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"turnout/gateway/audit"
+	"turnout/gateway/id"
+	"turnout/gateway/store"
+)
+
+// Checkpoints. A commit marks its chain as moved unless it knows that it did (record.marked); Seal stores a checkpoint and
+// then takes the marks away, one partition after the other. A mark that a crash leaves behind names a head that the
+// checkpoint covers already, which harms nothing; a mark is never lost, because it goes under the lock of its partition,
+// together with the record that remembers it.
+
+func checkpointKey(t store.Tenant, n uint64) []byte { return be64(tenantKey(t.Name(), 'k'), n) }
+
+func sentKey(t store.Tenant) []byte { return tenantKey(t.Name(), 'w') }
+
+var errCheckpoint = errors.New("a checkpoint's row is damaged")
+
+// encodeSealed is the row of a checkpoint: the note behind its length, then each head: the chain behind its length, the
+// number and the hash.
+func encodeSealed(c audit.Sealed) []byte {
+	b := binary.AppendUvarint(nil, uint64(len(c.Note)))
+	b = append(b, c.Note...)
+	for _, h := range c.Heads {
+		b = binary.AppendUvarint(b, uint64(len(h.Chain)))
+		b = append(b, h.Chain...)
+		b = binary.AppendUvarint(b, h.N)
+		b = append(b, h.Hash[:]...)
+	}
+	return b
+}
+
+// decodeSealed reads what encodeSealed wrote. It shares nothing with b.
+func decodeSealed(b []byte) (c audit.Sealed, err error) {
+	next := func() ([]byte, bool) {
+		size, w := binary.Uvarint(b)
+		if w <= 0 || size > uint64(len(b)-w) {
+			return nil, false
+		}
+		v := b[w : w+int(size)]
+		b = b[w+int(size):]
+		return v, true
+	}
+	signed, ok := next()
+	if !ok {
+		return c, errCheckpoint
+	}
+	c.Note = bytes.Clone(signed)
+	for len(b) > 0 {
+		chain, ok := next()
+		if !ok {
+			return c, errCheckpoint
+		}
+		h := audit.ChainHead{Chain: string(chain)}
+		n, w := binary.Uvarint(b)
+		if w <= 0 || len(b)-w < sha256.Size {
+			return c, errCheckpoint
+		}
+		h.N = n
+		b = b[w+copy(h.Hash[:], b[w:]):]
+		c.Heads = append(c.Heads, h)
+	}
+	return c, nil
+}
+
+// enterChain begins an operation on what belongs to a tenant as a whole, under its chain's lock for reading; leave ends
+// it. keys is nil for a tenant without rows.
+func (s *Store) enterChain(ctx context.Context, t store.Tenant) (keys *tenant, leave func(), err error) {
+	if err := s.enter(ctx); err != nil {
+		return nil, nil, err
+	}
+	if keys, err = s.tenant(t); keys == nil || err != nil {
+		s.life.RUnlock()
+		return nil, func() {}, err
+	}
+	keys.chain.RLock()
+	leave = func() { keys.chain.RUnlock(); s.life.RUnlock() }
+	if err := s.trouble.now(); err != nil {
+		leave()
+		return nil, nil, err
+	}
+	return keys, leave, nil
+}
+
+// newestCheckpoint returns the newest checkpoint of a tenant, without a note when there is none. The caller holds the chain's lock.
+func (s *Store) newestCheckpoint(t store.Tenant) (audit.Sealed, error) {
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: tenantKey(t.Name(), 'k'), UpperBound: tenantKey(t.Name(), 'k'+1)})
+	if err != nil {
+		return audit.Sealed{}, s.readError(err)
+	}
+	var c audit.Sealed
+	if it.Last() {
+		var v []byte
+		if v, err = it.ValueAndErr(); err == nil {
+			c, err = decodeSealed(v)
+		}
+	}
+	if bad := it.Close(); bad != nil {
+		err = errors.Join(err, s.readError(bad))
+	}
+	return c, err
+}
+
+// Checkpoints implements store.Audit.
+func (s *Store) Checkpoints(ctx context.Context, t store.Tenant, after uint64, limit int) ([]audit.Sealed, error) {
+	if after == math.MaxUint64 || limit <= 0 {
+		return nil, nil
+	}
+	keys, leave, err := s.enterChain(ctx, t)
+	if keys == nil || err != nil {
+		return nil, err
+	}
+	defer leave()
+	rows, err := s.entries(checkpointKey(t, after+1), tenantKey(t.Name(), 'k'+1), limit)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]audit.Sealed, len(rows))
+	for i, row := range rows {
+		if list[i], err = decodeSealed(row); err != nil {
+			return nil, err
+		}
+	}
+	return list, nil
+}
+
+// Frontier implements store.Audit.
+func (s *Store) Frontier(ctx context.Context, t store.Tenant, limit int) (store.Frontier, error) {
+	var f store.Frontier
+	keys, leave, err := s.enterChain(ctx, t)
+	if keys == nil || err != nil {
+		return f, err
+	}
+	chains, err := s.frontier(&f, t, limit)
+	leave()
+	if err != nil {
+		return f, err
+	}
+	for _, chain := range chains {
+		head, err := s.headOf(ctx, t, chain)
+		if err != nil {
+			return f, err
+		}
+		if head.N > 0 {
+			f.Heads = append(f.Heads, audit.ChainHead{Chain: chain, Head: head})
+		}
+	}
+	return f, nil
+}
+
+// frontier fills f except for the heads, whose chains it returns.
+func (s *Store) frontier(f *store.Frontier, t store.Tenant, limit int) (chains []string, err error) {
+	newest, err := s.newestCheckpoint(t)
+	if err != nil {
+		return nil, err
+	}
+	f.Newest = newest.Note
+	if f.Sent, err = s.sent(t); err != nil {
+		return nil, err
+	}
+	prefix := tenantKey(t.Name(), 'm')
+	err = s.each(prefix, after(prefix), func(k, _ []byte) (bool, error) {
+		if len(chains) >= limit {
+			return false, nil
+		}
+		chains = append(chains, string(k[len(prefix):]))
+		return true, nil
+	})
+	return chains, err
+}
+
+// headOf returns the durable end of a chain. That of a conversation is read off its last entry and not off its state,
+// which nobody can read when the key is gone.
+func (s *Store) headOf(ctx context.Context, t store.Tenant, chain string) (audit.Head, error) {
+	if chain != t.Name() {
+		r := store.Ref{Tenant: t, ID: chain}
+		p, err := s.lockRead(ctx, r)
+		if err != nil {
+			return audit.Head{}, err
+		}
+		defer s.unlockRead(p)
+		return s.lastEntry(r)
+	}
+	keys, leave, err := s.enterChain(ctx, t)
+	if keys == nil || err != nil {
+		return audit.Head{}, err
+	}
+	defer leave()
+	return s.ownHead(t)
+}
+
+// ownHead returns the end of a tenant's own chain. The caller holds the chain's lock.
+func (s *Store) ownHead(t store.Tenant) (audit.Head, error) {
+	row, err := s.get(tenantKey(t.Name(), 'h'))
+	if row == nil || err != nil {
+		return audit.Head{}, err
+	}
+	return decodeHead(row)
+}
+
+// lastEntry returns the end of a conversation's chain. The caller holds the partition's lock.
+func (s *Store) lastEntry(r store.Ref) (h audit.Head, err error) {
+	prefix := conversationKey(r)
+	from := kindKey(prefix, kindAudit)
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: kindKey(prefix, kindAudit+1)})
+	if err != nil {
+		return h, s.readError(err)
+	}
+	if it.Last() {
+		v, e := it.ValueAndErr()
+		switch {
+		case e != nil:
+			err = s.readError(e)
+		case len(it.Key()) != len(from)+8:
+			err = errEntries
+		default:
+			h.N = binary.BigEndian.Uint64(it.Key()[len(from):]) - 1
+			err = entriesOf(v, func(entry []byte) bool {
+				h.N++
+				h.Hash = sha256.Sum256(entry)
+				return true
+			})
+		}
+	}
+	if bad := it.Close(); bad != nil {
+		err = errors.Join(err, s.readError(bad))
+	}
+	return h, err
+}
+
+// Chains implements store.Audit.
+func (s *Store) Chains(ctx context.Context, t store.Tenant, last string, limit int) ([]string, error) {
+	if err := s.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer s.life.RUnlock()
+	all := tenantKey(t.Name(), 'c')
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: all, UpperBound: after(all)})
+	if err != nil {
+		return nil, s.readError(err)
+	}
+	var chains []string
+	from := all
+	if last != "" {
+		from = append(append(bytes.Clone(all), last...), 1) // behind all rows of that conversation
+	}
+	for ok := it.SeekGE(from); ok && len(chains) < limit; {
+		if err = ctx.Err(); err != nil {
+			break
+		}
+		conv, _, found := bytes.Cut(it.Key()[len(all):], []byte{0})
+		if !found {
+			err = errEntries
+			break
+		}
+		// A conversation's rows begin with its chain: 'a' comes before the other kinds.
+		if it.Key()[len(all)+len(conv)+1] == kindAudit {
+			chains = append(chains, string(conv))
+		}
+		ok = it.SeekGE(append(it.Key()[:len(all)+len(conv):len(all)+len(conv)], 1))
+	}
+	if bad := it.Close(); bad != nil {
+		err = errors.Join(err, s.readError(bad))
+	}
+	return chains, err
+}
+
+// Seal implements store.Audit.
+func (s *Store) Seal(ctx context.Context, t store.Tenant, c audit.Sealed) error {
+	next, err := audit.ReadCheckpoint(c.Note)
+	if err != nil || next.Tenant != t.Name() || next.Heads != len(c.Heads) {
+		return errors.Join(fmt.Errorf("%w: it is no checkpoint of this tenant", errUnsound), err)
+	}
+	if err := s.seal(ctx, t, next, c); err != nil {
+		return err
+	}
+	return s.unmark(ctx, t, c.Heads)
+}
+
+// seal stores a checkpoint behind the one that it follows.
+func (s *Store) seal(ctx context.Context, t store.Tenant, next audit.Checkpoint, c audit.Sealed) error {
+	if err := s.enter(ctx); err != nil {
+		return err
+	}
+	defer s.life.RUnlock()
+	if err := s.gate.check(); err != nil {
+		return err
+	}
+	keys, err := s.tenant(t)
+	if keys == nil || err != nil {
+		return errors.Join(err, notFound(keys == nil))
+	}
+	keys.chain.Lock()
+	defer keys.chain.Unlock()
+	if err := s.trouble.now(); err != nil {
+		return err
+	}
+	newest, err := s.newestCheckpoint(t)
+	if err != nil {
+		return err
+	}
+	var before audit.Checkpoint
+	var hash [32]byte
+	if newest.Note != nil {
+		if before, err = audit.ReadCheckpoint(newest.Note); err != nil {
+			return fmt.Errorf("reading the newest checkpoint: %w", err)
+		}
+		hash = before.Hash()
+	}
+	if next.Number != before.Number+1 || next.Previous != hash {
+		return store.ErrStale
+	}
+	b := s.db.NewBatch()
+	defer b.Close()
+	if err := b.Set(checkpointKey(t, next.Number), encodeSealed(c), nil); err != nil {
+		return fmt.Errorf("building a checkpoint's row: %w", err)
+	}
+	return s.apply(b)
+}
+
+// unmark takes the marks of chains away that end where a checkpoint says.
+func (s *Store) unmark(ctx context.Context, t store.Tenant, heads []audit.ChainHead) error {
+	var byPart [id.Partitions][]audit.ChainHead
+	for _, h := range heads {
+		if h.Chain == t.Name() {
+			if err := s.unmarkOwn(ctx, t, h); err != nil {
+				return err
+			}
+			continue
+		}
+		part, err := id.Partition(id.Conversation, h.Chain)
+		if err != nil {
+			return fmt.Errorf("%w: no chain %q", errUnsound, h.Chain)
+		}
+		byPart[part] = append(byPart[part], h)
+	}
+	for _, list := range byPart {
+		if len(list) == 0 {
+			continue
+		}
+		if err := s.unmarkPart(ctx, t, list); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unmarkPart is unmark for the chains of one partition.
+func (s *Store) unmarkPart(ctx context.Context, t store.Tenant, heads []audit.ChainHead) error {
+	p, err := s.lockWrite(ctx, store.Ref{Tenant: t, ID: heads[0].Chain})
+	if err != nil {
+		return err
+	}
+	defer s.unlockWrite(p)
+	b := s.db.NewBatch()
+	defer b.Close()
+	var covered []store.Ref
+	for _, h := range heads {
+		r := store.Ref{Tenant: t, ID: h.Chain}
+		head, err := s.lastEntry(r)
+		if err != nil {
+			return err
+		}
+		if head != h.Head {
+			continue // it has grown on: the next checkpoint's
+		}
+		if err := b.Delete(movedKey(t, h.Chain), nil); err != nil {
+			return fmt.Errorf("building the end of a mark: %w", err)
+		}
+		covered = append(covered, r)
+	}
+	if err := s.applyLater(b); err != nil {
+		return err
+	}
+	for _, r := range covered {
+		if rec := s.cache.get(r); rec != nil && rec.marked {
+			free := *rec
+			free.marked = false
+			s.cache.put(&free)
+		}
+	}
+	return nil
+}
+
+// unmarkOwn is unmark for the tenant's own chain.
+func (s *Store) unmarkOwn(ctx context.Context, t store.Tenant, h audit.ChainHead) error {
+	if err := s.enter(ctx); err != nil {
+		return err
+	}
+	defer s.life.RUnlock()
+	keys, err := s.tenant(t)
+	if keys == nil || err != nil {
+		return err
+	}
+	keys.chain.Lock()
+	defer keys.chain.Unlock()
+	head, err := s.ownHead(t)
+	if err != nil || head != h.Head {
+		return err
+	}
+	b := s.db.NewBatch()
+	defer b.Close()
+	if err := b.Delete(movedKey(t, h.Chain), nil); err != nil {
+		return fmt.Errorf("building the end of a mark: %w", err)
+	}
+	return s.applyLater(b)
+}
+
+// applyLater writes a batch that need not be durable before the next one that is.
+func (s *Store) applyLater(b *pebble.Batch) error {
+	if b.Empty() {
+		return nil
+	}
+	if err := s.trouble.now(); err != nil {
+		return err
+	}
+	if err := b.Commit(pebble.NoSync); err != nil {
+		s.fail(err)
+		return store.ErrUnavailable
+	}
+	return nil
+}
+
+// Sent implements store.Audit.
+func (s *Store) Sent(ctx context.Context, t store.Tenant, n uint64) error {
+	if err := s.enter(ctx); err != nil {
+		return err
+	}
+	defer s.life.RUnlock()
+	keys, err := s.tenant(t)
+	if keys == nil || err != nil {
+		return errors.Join(err, notFound(keys == nil))
+	}
+	keys.chain.Lock()
+	defer keys.chain.Unlock()
+	if was, err := s.sent(t); err != nil || n <= was {
+		return err
+	}
+	b := s.db.NewBatch()
+	defer b.Close()
+	if err := b.Set(sentKey(t), be64(nil, n), nil); err != nil {
+		return fmt.Errorf("building the mark of what was sent: %w", err)
+	}
+	return s.apply(b)
+}
+
+// sent returns up to which checkpoint copies are outside. The caller holds the chain's lock.
+func (s *Store) sent(t store.Tenant) (uint64, error) {
+	row, err := s.get(sentKey(t))
+	switch {
+	case err != nil || row == nil:
+		return 0, err
+	case len(row) != 8:
+		return 0, errCheckpoint
+	}
+	return binary.BigEndian.Uint64(row), nil
+}
+
+// notFound is store.ErrNotFound where something is missing.
+func notFound(missing bool) error {
+	if missing {
+		return store.ErrNotFound
+	}
+	return nil
+}
+
+// checkCheckpoints looks that the checkpoints of each tenant follow each other and vouch for the chains as they stand. Who
+// signed them is for those to see who have a key.
+func (s *Store) checkCheckpoints(ctx context.Context, rep *store.Report) error {
+	if err := s.enter(ctx); err != nil {
+		return err
+	}
+	var tenants []store.Tenant
+	err := s.each([]byte{spaceKey, 't'}, []byte{spaceKey, 't' + 1}, func(k, _ []byte) (bool, error) {
+		if t, err := store.TenantOf(string(k[2:])); err == nil {
+			tenants = append(tenants, t)
+		}
+		return true, nil
+	})
+	s.life.RUnlock()
+	if err != nil {
+		return err
+	}
+	for _, t := range tenants {
+		if err := s.checkCheckpointsOf(ctx, t, rep); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Store) checkCheckpointsOf(ctx context.Context, t store.Tenant, rep *store.Report) error {
+	fault := func(format string, args ...any) {
+		rep.Faults = append(rep.Faults, fmt.Sprintf("tenant %s: ", t.Name())+fmt.Sprintf(format, args...))
+	}
+	var last audit.Checkpoint
+	var hash [32]byte
+	heads := map[string]audit.Head{}
+	for {
+		list, err := s.Checkpoints(ctx, t, last.Number, 16)
+		if errors.Is(err, errCheckpoint) {
+			fault("checkpoints after %d: %v", last.Number, err)
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if len(list) == 0 {
+			break
+		}
+		for _, sealed := range list {
+			c, err := audit.ReadCheckpoint(sealed.Note)
+			if err != nil || c.Number != last.Number+1 || c.Previous != hash || c.Tenant != t.Name() {
+				fault("checkpoint %d: it does not follow the one before", last.Number+1)
+				return nil
+			}
+			if root, err := audit.Root(sealed.Heads); err != nil || root != c.Root || c.Heads != len(sealed.Heads) {
+				fault("checkpoint %d: its root is not that of its heads", c.Number)
+			}
+			for _, h := range sealed.Heads {
+				heads[h.Chain] = h.Head
+			}
+			last, hash = c, c.Hash()
+		}
+	}
+	for chain, h := range heads {
+		name := chain
+		if name == t.Name() {
+			name = ""
+		}
+		entries, err := s.Entries(ctx, t, name, h.N-1, 1)
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+		if len(entries) != 1 || sha256.Sum256(entries[0]) != h.Hash {
+			fault("chain %s: entry %d is not the one that a checkpoint vouches for", chain, h.N)
+		}
+	}
+	return nil
+}
