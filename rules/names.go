@@ -25,6 +25,7 @@ func pathOf(node ast.Node) []string {
 type nameWalk struct {
 	piece  *piece
 	guards []func(*frame) bool
+	fields []field // whatever was named, each once
 	seen   map[string]bool
 	// lenient looks only for wrong names.
 	lenient bool
@@ -110,11 +111,15 @@ func (w *nameWalk) name(node ast.Node) {
 		w.piece.fail(node, problem)
 		return
 	}
-	if f.present != nil && !w.seen[f.path] {
-		if w.seen == nil {
-			w.seen = map[string]bool{}
-		}
-		w.seen[f.path] = true
+	if w.seen[f.path] {
+		return
+	}
+	if w.seen == nil {
+		w.seen = map[string]bool{}
+	}
+	w.seen[f.path] = true
+	w.fields = append(w.fields, f)
+	if f.present != nil {
 		w.guards = append(w.guards, f.present)
 	}
 }

@@ -28,11 +28,13 @@ type Source struct {
 
 // Set is a compiled set of rules. It is immutable and safe for concurrent use.
 type Set struct {
-	rules  []*rule // in order of evaluation
-	phases [2]*index
-	digest string
-	frames framePool
-	queues bool
+	rules   []*rule // in order of evaluation
+	phases  [2]*index
+	phrases [2][textCount]*phraseList
+	digest  string
+	frames  framePool
+	queues  bool
+	tripped map[string]bool // rules that are left out, see Without
 }
 
 // Empty returns the set without rules.
@@ -150,27 +152,58 @@ func (d *document) compile(r *rule, c *compiler) {
 
 // build makes the indexes.
 func (s *Set) build(c *compiler) error {
+	s.phrases = c.phrases
 	for phase := range s.phases {
-		var dictionaries [textCount]*words.Dictionary
-		for t, list := range c.phrases[phase] {
-			if len(list.phrases) == 0 {
-				continue
-			}
-			d, err := words.New(list.phrases)
-			if err != nil {
-				return fmt.Errorf("building phrase dictionary: %w", err)
-			}
-			dictionaries[t] = d
+		dictionaries, err := c.dictionaries(Phase(phase))
+		if err != nil {
+			return err
 		}
-		var active []*rule
-		for _, r := range s.rules {
-			if r.mode != Off && int(r.phase) == phase {
-				active = append(active, r)
-			}
-		}
-		s.phases[phase] = newIndex(active, dictionaries, c.phrases[phase])
+		s.phases[phase] = newIndex(s.active(Phase(phase)), dictionaries, c.phrases[phase])
 	}
 	return nil
+}
+
+// dictionaries are those of the phrases that the conditions of a phase look for, by text; nil where they look for none.
+func (c *compiler) dictionaries(phase Phase) (out [textCount]*words.Dictionary, err error) {
+	for t, list := range c.phrases[phase] {
+		if len(list.phrases) == 0 {
+			continue
+		}
+		if out[t], err = words.New(list.phrases); err != nil {
+			return out, fmt.Errorf("building phrase dictionary: %w", err)
+		}
+	}
+	return out, nil
+}
+
+// active are the rules that judge exchanges of a phase, in order.
+func (s *Set) active(phase Phase) []*rule {
+	var active []*rule
+	for _, r := range s.rules {
+		if r.mode != Off && r.phase == phase && !s.tripped[r.id] {
+			active = append(active, r)
+		}
+	}
+	return active
+}
+
+// Without returns the set as it judges while the named rules are left out. Locked rules stay: nothing but a new version
+// takes one out. The digest is that of s.
+func (s *Set) Without(ids ...string) *Set {
+	out := &Set{rules: s.rules, phrases: s.phrases, digest: s.digest, queues: s.queues, tripped: map[string]bool{}}
+	for _, r := range s.rules {
+		if !r.locked && slices.Contains(ids, r.id) {
+			out.tripped[r.id] = true
+		}
+	}
+	for phase, index := range s.phases {
+		var dictionaries [textCount]*words.Dictionary
+		for t := range index.phrases {
+			dictionaries[t] = index.phrases[t].dictionary
+		}
+		out.phases[phase] = newIndex(out.active(Phase(phase)), dictionaries, s.phrases[phase])
+	}
+	return out
 }
 
 // Digest is the hex SHA-256 over the names and contents of the files, in order.
