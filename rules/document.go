@@ -85,7 +85,7 @@ func (d *document) parse(data []byte) (body ast.Node) {
 		line, column, message := 1, 1, err.Error()
 		if at, ok := errors.AsType[yaml.Error](err); ok {
 			line, column = tokenPlace(at.GetToken())
-			message = at.GetMessage()
+			message = plainer(at.GetMessage())
 		}
 		d.failAt(line, column, "%s", message)
 		return nil

@@ -141,20 +141,6 @@ func (g generator) file(n int) string {
 	return b.String()
 }
 
-// naive evaluates every rule of the set, in order, without the index.
-func (s *Set) naive(x *Exchange) (matched []Match, failed []Failure) {
-	for _, r := range s.rules {
-		ok, err := s.evalOne(r, x)
-		switch {
-		case err != nil:
-			failed = append(failed, Failure{Rule: r.id, Reason: failureReason})
-		case ok:
-			matched = append(matched, Match{Rule: r.id, Mode: r.mode, Locked: r.locked})
-		}
-	}
-	return matched, failed
-}
-
 // differences counts the exchanges on which the indexed closures of one set disagree with the other evaluated rule by
 // rule by the expression engine.
 func differences(t *testing.T, seed uint64, sets, exchanges int, damage func(*Set)) (n int) {
@@ -166,9 +152,7 @@ func differences(t *testing.T, seed uint64, sets, exchanges int, damage func(*Se
 		if err != nil {
 			t.Fatalf("loading generated rules: %v\n%s", err, source[0].Data)
 		}
-		c := newCompiler()
-		c.plain = true
-		plain, err := load(source, c)
+		plain, err := LoadPlain(source)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -178,7 +162,7 @@ func differences(t *testing.T, seed uint64, sets, exchanges int, damage func(*Se
 		for range exchanges {
 			x := g.exchange()
 			v := indexed.Eval(x)
-			matched, failed := plain.naive(x)
+			matched, failed := plain.Eval(x)
 			if cmp.Equal(v.Matched, matched) && cmp.Equal(v.Failed, failed) {
 				continue
 			}
@@ -226,13 +210,17 @@ func FuzzEval(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
+	plain, err := LoadPlain(source)
+	if err != nil {
+		f.Fatal(err)
+	}
 	for _, seed := range []string{"chest pain", "ſos \u212aelvin K9", "\xff\xed\xa0\x80", strings.Repeat("转人工", 4000), "café cafe\u0301"} {
 		f.Add(seed, "refund")
 	}
 	f.Fuzz(func(t *testing.T, text, answer string) {
 		x := &Exchange{Phase: Answer, Message: message.Inbound{Text: text, Quoted: answer}, Bot: &BotView{Text: answer}}
 		v := indexed.Eval(x)
-		matched, failed := indexed.naive(x)
+		matched, failed := plain.Eval(x)
 		if !cmp.Equal(v.Matched, matched) || !cmp.Equal(v.Failed, failed) {
 			t.Fatalf("the index changes the verdict: %s %s", cmp.Diff(matched, v.Matched), cmp.Diff(failed, v.Failed))
 		}

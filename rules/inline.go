@@ -3,6 +3,7 @@ package rules
 import (
 	"errors"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/goccy/go-yaml/ast"
@@ -17,6 +18,8 @@ type TestResult struct {
 	File         string
 	Line, Column int // of the test
 	Want, Got    bool
+	// Exchange is what the rule was shown.
+	Exchange Exchange
 	// Err is set when the condition could not be evaluated; the test has failed then.
 	Err error
 }
@@ -30,6 +33,8 @@ type sample struct {
 	exchange     Exchange
 	want         bool
 	scores       map[string]float64 // set by the test; the others are computed
+	before       []step             // the turns before
+	minutes      float64            // that the conversation has been open
 }
 
 // testNow is the time of an exchange in a test that names none: a Monday noon, so that tests do not depend on the day
@@ -42,25 +47,60 @@ func (s *Set) Test(d signal.Detector) []TestResult {
 	var results []TestResult
 	for _, r := range s.rules {
 		for _, t := range r.tests {
-			x := t.exchange
-			x.Phase = r.phase
-			var m signal.Memory
-			x.Scores, m = d.Customer(x.Message.Text, x.Lang, m)
-			if x.Bot != nil {
-				answer, _ := d.Bot(x.Bot.Text, m)
-				x.Scores = x.Scores.Merge(answer)
-			}
-			if x.Lang == "" {
-				x.Lang = m.Language
-			}
-			for name, score := range t.scores {
-				setScore(&x.Scores, name, score)
-			}
+			x := t.shown(r.phase, d)
 			got, err := s.evalOne(r, &x)
-			results = append(results, TestResult{Rule: r.id, File: r.file, Line: t.line, Column: t.column, Want: t.want, Got: got, Err: err})
+			results = append(results, TestResult{
+				Rule: r.id, File: r.file, Line: t.line, Column: t.column, Want: t.want, Got: got, Exchange: x, Err: err,
+			})
 		}
 	}
 	return results
+}
+
+// SelfTest runs the inline tests of the enforced locked rules through Eval itself, as customers' messages go through it. It
+// returns those that did not come out as written.
+func (s *Set) SelfTest(d signal.Detector) []TestResult {
+	var failed []TestResult
+	for _, r := range s.rules {
+		if !r.locked || r.mode != Enforce {
+			continue
+		}
+		for _, t := range r.tests {
+			x := t.shown(r.phase, d)
+			v := s.Eval(&x)
+			result := TestResult{Rule: r.id, File: r.file, Line: t.line, Column: t.column, Want: t.want, Exchange: x}
+			result.Got = slices.ContainsFunc(v.Matched, func(m Match) bool { return m.Rule == r.id })
+			if slices.ContainsFunc(v.Failed, func(f Failure) bool { return f.Rule == r.id }) {
+				result.Err = errEvaluation
+			}
+			if !result.Passed() {
+				failed = append(failed, result)
+			}
+		}
+	}
+	return failed
+}
+
+// shown is the exchange of a test as the rules of a phase see it.
+func (t *sample) shown(phase Phase, d signal.Detector) Exchange {
+	x := t.exchange
+	x.Phase = phase
+	var m signal.Memory
+	for i := range t.before {
+		m = t.before[i].remember(d, m, x.Lang)
+	}
+	x.Scores, m = d.Customer(x.Message.Text, x.Lang, m)
+	if x.Bot != nil {
+		answer, _ := d.Bot(x.Bot.Text, m)
+		x.Scores = x.Scores.Merge(answer)
+	}
+	if x.Lang == "" {
+		x.Lang = m.Language
+	}
+	for name, score := range t.scores {
+		setScore(&x.Scores, name, score)
+	}
+	return x
 }
 
 var errEvaluation = errors.New(failureReason)
@@ -102,66 +142,103 @@ func setScore(s *signal.Scores, name string, score float64) {
 	}
 }
 
-const sampleFields = "text, quoted, kind, channel, lang, choice, bot, profile, signal, turns, returns, handoffs, minutes_open, now, queues, tags, match"
+// shownFields are what a test may say of an exchange.
+const shownFields = "text, quoted, kind, channel, lang, choice, attachments, bot, profile, signal, turns, returns, handoffs, minutes_open, now, queues, tags"
+
+const sampleFields = shownFields + ", before, match"
 
 func (d *document) readSample(node ast.Node) (sample, bool) {
 	pairs, ok := d.mapping(node, "a test")
 	if !ok {
 		return sample{}, false
 	}
-	s := sample{exchange: Exchange{Now: testNow(), Turns: 1, Message: message.Inbound{Kind: message.Text}}}
-	s.line, s.column = place(node)
-	hasMatch, minutes := false, 0.0
-	x := &s.exchange
+	s := newSample(node)
+	hasMatch := false
 	for _, p := range pairs {
 		switch p.key {
-		case "text":
-			x.Message.Text = d.sampleText(p)
-		case "quoted":
-			x.Message.Quoted = d.sampleText(p)
-		case "kind":
-			x.Message.Kind = message.Kind(d.text(p.value, p.key, 64))
-			if x.Message.Kind != "" && !x.Message.Kind.Valid() {
-				d.fail(p.value, "kind %q is not a kind of message", x.Message.Kind)
+		case "before":
+			s.before = d.readSteps(p, false)
+			if !hasKey(pairs, "turns") {
+				s.exchange.Turns = len(s.before) + 1
 			}
-		case "channel":
-			x.Message.From.Channel = d.text(p.value, p.key, 200)
-		case "lang":
-			x.Lang = d.text(p.value, p.key, 35)
-		case "choice":
-			x.Message.Choice = &message.Choice{ID: d.text(p.value, p.key, 200)}
-		case "bot":
-			x.Bot = d.sampleBot(p)
-		case "profile":
-			x.Profile = d.sampleProfile(p)
-		case "signal":
-			s.scores = d.sampleScores(p)
-		case "turns":
-			x.Turns = d.integer(p.value, p.key)
-		case "returns":
-			x.Returns = d.integer(p.value, p.key)
-		case "handoffs":
-			x.Handoffs = d.integer(p.value, p.key)
-		case "minutes_open":
-			minutes = d.number(p.value, p.key)
-		case "now":
-			x.Now = d.sampleTime(p)
-		case "queues":
-			x.Queues = d.sampleQueues(p)
-		case "tags":
-			x.Tags = d.names(p.value, p.key)
 		case "match":
 			hasMatch = true
 			s.want = d.boolean(p.value, p.key)
 		default:
-			d.unknown(p, "a test", sampleFields)
+			if !d.shownField(&s, p) {
+				d.unknown(p, "a test", sampleFields)
+			}
 		}
 	}
-	x.OpenedAt = x.Now.Add(-time.Duration(minutes * float64(time.Minute)))
+	s.open()
 	if !hasMatch {
 		d.fail(node, "a test needs match: true or match: false")
 	}
 	return s, true
+}
+
+func newSample(node ast.Node) sample {
+	s := sample{exchange: Exchange{Now: testNow(), Turns: 1, Message: message.Inbound{Kind: message.Text}}}
+	s.line, s.column = place(node)
+	return s
+}
+
+func hasKey(pairs []pair, key string) bool {
+	return slices.ContainsFunc(pairs, func(p pair) bool { return p.key == key })
+}
+
+// open dates the conversation's beginning back by the minutes that the test wants.
+func (s *sample) open() {
+	s.exchange.OpenedAt = s.exchange.Now.Add(-time.Duration(s.minutes * float64(time.Minute)))
+}
+
+// shownField reads one of shownFields into s. It reports false for any other.
+func (d *document) shownField(s *sample, p pair) bool {
+	x := &s.exchange
+	switch p.key {
+	case "text":
+		x.Message.Text = d.sampleText(p)
+	case "quoted":
+		x.Message.Quoted = d.sampleText(p)
+	case "kind":
+		x.Message.Kind = message.Kind(d.text(p.value, p.key, 64))
+		if x.Message.Kind != "" && !x.Message.Kind.Valid() {
+			d.fail(p.value, "kind %q is not a kind of message", x.Message.Kind)
+		}
+	case "channel":
+		x.Message.From.Channel = d.text(p.value, p.key, 200)
+	case "lang":
+		x.Lang = d.text(p.value, p.key, 35)
+	case "choice":
+		x.Message.Choice = &message.Choice{ID: d.text(p.value, p.key, 200)}
+	case "attachments":
+		for _, mediaType := range d.names(p.value, p.key) {
+			x.Message.Attachments = append(x.Message.Attachments, message.Attachment{Type: mediaType})
+		}
+	case "bot":
+		x.Bot = d.sampleBot(p)
+	case "profile":
+		x.Profile = d.sampleProfile(p)
+	case "signal":
+		s.scores = d.sampleScores(p)
+	case "turns":
+		x.Turns = d.integer(p.value, p.key)
+	case "returns":
+		x.Returns = d.integer(p.value, p.key)
+	case "handoffs":
+		x.Handoffs = d.integer(p.value, p.key)
+	case "minutes_open":
+		s.minutes = d.number(p.value, p.key)
+	case "now":
+		x.Now = d.sampleTime(p)
+	case "queues":
+		x.Queues = d.sampleQueues(p)
+	case "tags":
+		x.Tags = d.names(p.value, p.key)
+	default:
+		return false
+	}
+	return true
 }
 
 // sampleText reads a text that may be empty.

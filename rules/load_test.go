@@ -18,37 +18,10 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 
 // TestFaults holds the faults of each file in testdata/bad, one mistake a file, against what stands beside it.
 func TestFaults(t *testing.T) {
-	files, err := filepath.Glob("testdata/bad/*.yaml")
-	if err != nil || len(files) == 0 {
-		t.Fatal("no fixtures", err)
-	}
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".yaml"), func(t *testing.T) {
-			data, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			_, err = rules.Load([]rules.Source{{Name: filepath.Base(file), Data: data}})
-			var faults rules.Faults
-			if !errors.As(err, &faults) {
-				t.Fatalf("loaded, or no Faults: %v", err)
-			}
-			golden := strings.TrimSuffix(file, ".yaml") + ".golden"
-			got := faults.Error() + "\n"
-			if *update {
-				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(golden)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(string(want), got); diff != "" {
-				t.Errorf("faults differ (-want +got):\n%s", diff)
-			}
-		})
-	}
+	golden(t, "testdata/bad", func(name string, data []byte) error {
+		_, err := rules.Load([]rules.Source{{Name: name, Data: data}})
+		return err
+	})
 }
 
 func TestFaultsOfSeveralFiles(t *testing.T) {

@@ -25,7 +25,7 @@ func TestCalculated(t *testing.T) {
 						x := &Exchange{Message: message.Inbound{Text: text}, Turns: turns, Returns: returns, Handoffs: 2, Lang: text}
 						x.Scores.Frustration = 0.5
 						got := indexed.Eval(x)
-						want, failed := plain.naive(x)
+						want, failed := plain.Eval(x)
 						if len(got.Matched) != len(want) || len(got.Failed) != len(failed) {
 							t.Errorf("%q, %d turns, %d returns: %v, want %v, %v", text, turns, returns, got.Matched, want, failed)
 						}
@@ -52,7 +52,7 @@ func TestCalculatedNeedsNoEngine(t *testing.T) {
 	}
 }
 
-func loadBoth(t testing.TB, conditions ...string) (indexed, plain *Set) {
+func loadBoth(t testing.TB, conditions ...string) (indexed *Set, plain *Plain) {
 	t.Helper()
 	var b strings.Builder
 	b.WriteString("rules:\n")
@@ -64,9 +64,7 @@ func loadBoth(t testing.TB, conditions ...string) (indexed, plain *Set) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := newCompiler()
-	c.plain = true
-	if plain, err = load(source, c); err != nil {
+	if plain, err = LoadPlain(source); err != nil {
 		t.Fatal(err)
 	}
 	return indexed, plain

@@ -33,6 +33,8 @@ type rule struct {
 	locked  bool
 
 	handoff        *Handoff
+	queueLine      int // where the handoff's queue is named
+	queueColumn    int
 	mustReachHuman bool
 	say, replace   *Saying
 	notify, tags   []string
@@ -183,21 +185,12 @@ func (d *document) readHandoff(r *rule, handoff pair) *Handoff {
 		case "queue":
 			hasQueue = true
 			h.Queue = d.text(p.value, "queue", 64)
+			r.queueLine, r.queueColumn = place(p.value)
 			if h.Queue != "" && !idPattern.MatchString(h.Queue) {
 				d.fail(p.value, "queue %q is not a queue's name", h.Queue)
 			}
 		case "priority":
-			switch name := d.text(p.value, "priority", 64); name {
-			case "low":
-				h.Priority = PriorityLow
-			case "normal", "":
-			case "high":
-				h.Priority = PriorityHigh
-			case "urgent":
-				h.Priority = PriorityUrgent
-			default:
-				d.fail(p.value, "priority must be low, normal, high or urgent, not %q", name)
-			}
+			h.Priority = d.priority(p.value)
 		case "skills":
 			h.Skills = d.names(p.value, p.key)
 		default:
@@ -208,6 +201,21 @@ func (d *document) readHandoff(r *rule, handoff pair) *Handoff {
 		d.fail(handoff.name, "handoff needs a queue")
 	}
 	return h
+}
+
+func (d *document) priority(node ast.Node) int {
+	switch name := d.text(node, "priority", 64); name {
+	case "low":
+		return PriorityLow
+	case "normal", "":
+	case "high":
+		return PriorityHigh
+	case "urgent":
+		return PriorityUrgent
+	default:
+		d.fail(node, "priority must be low, normal, high or urgent, not %q", name)
+	}
+	return PriorityNormal
 }
 
 func (d *document) readSaying(r *rule, saying pair) *Saying {

@@ -141,7 +141,7 @@ func (d *document) compile(r *rule, c *compiler) {
 	if err != nil {
 		line, column, message := 1, 1, err.Error()
 		if at, ok := errors.AsType[*safeexpr.Error](err); ok {
-			line, column, message = at.Line, at.Column, at.Message
+			line, column, message = at.Line, at.Column, plainer(at.Message)
 		}
 		line, column = r.whenAt(line, column)
 		d.failAt(line, column, "when: %s", message)
