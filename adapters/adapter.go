@@ -51,6 +51,35 @@ type Sender interface {
 	// Send makes one attempt. The attempt was made durable before the call. nil means that the provider has taken the
 	// message; any other error should be a *SendError, and one that is not counts as Uncertain.
 	Send(ctx context.Context, out message.Outbound) (message.Receipt, error)
+	// Policy says how the outbox may send. It is asked once, at wiring.
+	Policy() SendPolicy
+}
+
+// SendPolicy is what the outbox has to know of a provider. Zero values are the outbox's defaults.
+type SendPolicy struct {
+	// Idempotent says that the provider takes an Outbound.ID once, however often it is sent. Without it a send of unknown
+	// result is uncertain: a bot's text is sent once more and marked, an agent's is put to the agent.
+	Idempotent bool
+	// Timeout bounds one attempt. Concurrency is how many conversations are sent to at once.
+	Timeout     time.Duration
+	Concurrency int
+	// PerSecond and Burst pace the channel, RecipientPerSecond and RecipientBurst each recipient; 0: no limit.
+	PerSecond          float64
+	Burst              int
+	RecipientPerSecond float64
+	RecipientBurst     int
+	// Attempts and MaxAge bound the tries of one message; what does not leave within them becomes a dead letter.
+	Attempts int
+	MaxAge   time.Duration
+}
+
+// Deliveries is where a push channel hands in what its provider reports later.
+type Deliveries interface {
+	// Report records a step in the delivery of a message. A repeat, and a step back, change nothing and are nil. After nil
+	// it may be acknowledged. Errors: ErrNotFound (no message of this channel and recipient is known by these ids: a
+	// report may overtake the send that it is about, so it may be known later), ErrUnavailable, ErrUnknownOutcome,
+	// *RefusedError.
+	Report(ctx context.Context, r message.Report) error
 }
 
 // Inbox is where a channel hands in what customers do.
@@ -224,9 +253,10 @@ type Deps struct {
 	Tenant string
 	Key    string
 
-	Inbox    Inbox    // channels only
-	Timeline Timeline // channels only
-	Blobs    Blobs    // channels only
+	Inbox      Inbox      // channels only
+	Timeline   Timeline   // channels only
+	Blobs      Blobs      // channels only
+	Deliveries Deliveries // push channels only
 
 	// Limits are the node's own: no setting of an instance goes beyond them.
 	Limits Limits

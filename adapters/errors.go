@@ -5,14 +5,33 @@ import (
 	"time"
 )
 
+// SendClass says what a failed send asks for.
+type SendClass string
+
+// The classes of failed sends.
+const (
+	// SendPermanent: the provider refused this message for good. It is also the meaning of an empty class.
+	SendPermanent SendClass = "permanent"
+	// SendRetry: the same send may work later.
+	SendRetry SendClass = "retry"
+	// SendWindow: the provider takes no free text for this recipient now (its reply window is closed); people must find
+	// another way.
+	SendWindow SendClass = "window"
+	// SendOperator: no message of the channel will be taken until an operator mends something: credentials, payment, an
+	// address that is not there. The row waits, the channel rests, and an alarm is raised.
+	SendOperator SendClass = "operator"
+)
+
 // SendError is the result of a failed send to a provider. Its text holds no address, no message text and no secret.
 type SendError struct {
 	// Code is the provider's or the transport's short code, for operators: "131047", "timeout".
-	Code string
-	// Retryable says that the same send may work later, RetryAfter when at the earliest (0: the outbox's own backoff).
-	Retryable  bool
+	Code  string
+	Class SendClass
+	// RetryAfter is when the same send may work at the earliest (0: the outbox's own backoff). With Channel the provider
+	// means all sends of the channel, not only this one.
 	RetryAfter time.Duration
-	// Uncertain says that the provider may have taken the message all the same.
+	Channel    bool
+	// Uncertain says that the provider may have taken the message all the same. It goes before the class.
 	Uncertain bool
 	Err       error
 }

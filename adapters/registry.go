@@ -17,6 +17,7 @@ type NewBot func(Spec, Deps) (Bot, error)
 // each test has its own. It is not safe for use while it is changed.
 type Registry struct {
 	channels map[string]NewChannel
+	push     map[string]bool
 	bots     map[string]NewBot
 }
 
@@ -26,7 +27,21 @@ func (r *Registry) AddChannel(name string, build NewChannel) {
 		r.channels = map[string]NewChannel{}
 	}
 	r.channels[name] = build
+	delete(r.push, name)
 }
+
+// AddPush adds or replaces an adapter of push channels: what it builds has the add-on Sender. That has to be known before
+// any channel is built, because the outbox begins with the commit of a message.
+func (r *Registry) AddPush(name string, build NewChannel) {
+	r.AddChannel(name, build)
+	if r.push == nil {
+		r.push = map[string]bool{}
+	}
+	r.push[name] = true
+}
+
+// Pushes reports whether the named adapter is one of push channels.
+func (r *Registry) Pushes(name string) bool { return r.push[name] }
 
 // AddBot adds or replaces a bot adapter.
 func (r *Registry) AddBot(name string, build NewBot) {

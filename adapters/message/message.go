@@ -138,7 +138,22 @@ type Outbound struct {
 
 // Receipt is what a provider says on taking an Outbound.
 type Receipt struct {
+	// ProviderID is the provider's own id of the message, by which it reports on it later; empty: it has none, or reports
+	// by Outbound.ID.
 	ProviderID string `json:"provider_id"`
+}
+
+// Report is what a provider says later of a message that it took.
+type Report struct {
+	// To is whom the message was for. Thread is empty where the provider does not know it.
+	To Address `json:"to"`
+	// ID is the Outbound's, ProviderID that of its Receipt. One is enough; ID goes first.
+	ID         string `json:"id,omitempty"`
+	ProviderID string `json:"provider_id,omitempty"`
+	// Status is Sent, Failed, Delivered or Read.
+	Status Status `json:"status"`
+	// Code is the provider's short reason, for people: "30003", "mailbox_full". It holds no address and no text.
+	Code string `json:"code,omitempty"`
 }
 
 // By says who speaks.
@@ -155,17 +170,18 @@ const (
 // Status is the state of delivery of something that was sent. Statuses only move forward (Before).
 type Status string
 
-// The statuses, weakest first; Failed is terminal unless a stronger proof of delivery follows.
+// The statuses, weakest first. Uncertain: an attempt was made and whether the provider took it is not known. Sent: it did.
+// Failed is terminal unless a stronger proof of delivery follows.
 const (
 	Queued    Status = "queued"
-	Sent      Status = "sent"
 	Uncertain Status = "uncertain"
+	Sent      Status = "sent"
 	Failed    Status = "failed"
 	Delivered Status = "delivered"
 	Read      Status = "read"
 )
 
-var statusRank = map[Status]int{Queued: 1, Sent: 2, Uncertain: 2, Failed: 3, Delivered: 4, Read: 5}
+var statusRank = map[Status]int{Queued: 1, Uncertain: 2, Sent: 3, Failed: 4, Delivered: 5, Read: 6}
 
 // Before reports whether next is a step forward from s. Unknown statuses never are.
 func (s Status) Before(next Status) bool {
