@@ -133,10 +133,14 @@ func entryOf(e *conversation.Event) (Entry, bool) {
 	case *conversation.TurnDropped:
 		en.Kind = d.Reason
 	case *conversation.StatusChanged:
-		if d.Status != conversation.StatusRejected && d.Status != conversation.StatusUndone {
+		switch {
+		case d.Status == conversation.StatusRejected, d.Status == conversation.StatusUndone, d.Status == conversation.StatusDiscarded:
+			en.Kind = string(d.Status)
+		case d.Code == conversation.CodeResent:
+			en.Kind = d.Code
+		default:
 			return Entry{}, false
 		}
-		en.Kind = string(d.Status)
 	case *conversation.Offered, *conversation.Held, *conversation.Begun, *conversation.Wiped, *conversation.Profiled,
 		*conversation.Note:
 	default:

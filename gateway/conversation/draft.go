@@ -35,6 +35,15 @@ type Env struct {
 	Now   int64 // milliseconds since 1970, by the store's clock
 	Op    string
 	Actor Actor
+	// Outgoing are the bot's messages that wait in the outbox, in order; nil on channels that have none.
+	Outgoing []Outgoing
+}
+
+// Outgoing is a message of the bot that has not left, or of which that is not known.
+type Outgoing struct {
+	Message string
+	// InFlight is set when its send has begun: it cannot be called back.
+	InFlight bool
 }
 
 // Command is something to do to a conversation. It looks first and emits last: on an error nothing was emitted. Only
@@ -126,8 +135,37 @@ func (d *Draft) move(to Owner, reason string, position int) {
 
 // moveAs is move with everything else that m says. A snooze ends with the term of the agent who set it: nobody else
 // could wake the conversation.
+//
+// When people take over, what the bot had still to send is cancelled, in the same commit and in the log; what is under way
+// cannot be and is named.
 func (d *Draft) moveAs(m OwnerMoved) {
 	d.unset(TimerSnooze)
 	m.From = d.State.Owner
+	if !m.ToPeople() || len(d.env.Outgoing) == 0 {
+		d.emit(&m)
+		return
+	}
+	m.InFlight = d.inFlight()
 	d.emit(&m)
+	var left []Outgoing
+	for _, o := range d.env.Outgoing {
+		if o.InFlight {
+			left = append(left, o)
+			continue
+		}
+		d.emit(&StatusChanged{ID: o.Message, Status: StatusCancelled, Code: CodeOwnerChanged})
+	}
+	d.env.Outgoing = left
+}
+
+// CodeOwnerChanged is the code of a status that a change of owner brought about.
+const CodeOwnerChanged = "owner_changed"
+
+func (d *Draft) inFlight() (ids []string) {
+	for _, o := range d.env.Outgoing {
+		if o.InFlight {
+			ids = append(ids, o.Message)
+		}
+	}
+	return ids
 }

@@ -206,6 +206,7 @@ func (d *OwnerMoved) encode(w *jsonenc.Encoder) {
 	w.String("reason", d.Reason)
 	w.OptInt("position", int64(d.Position))
 	w.OptInt("priority", int64(d.Priority))
+	w.OptStrings("in_flight", d.InFlight)
 }
 
 func (o *Offered) encode(w *jsonenc.Encoder) {

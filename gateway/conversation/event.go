@@ -77,6 +77,7 @@ const (
 	Bot        ActorKind = "bot"
 	Agent      ActorKind = "agent"
 	Supervisor ActorKind = "supervisor"
+	Admin      ActorKind = "admin"
 	System     ActorKind = "system"
 )
 
@@ -129,7 +130,8 @@ type Sent struct {
 	Rating bool `json:"rating,omitempty"`
 }
 
-// StatusChanged is a step in the delivery of a message, or the end of a held one (review "rejected", send "undone").
+// StatusChanged is a step in the delivery of a message, the end of a held one (review "rejected", send "undone"), or the
+// end of one that will not be sent ("cancelled", "discarded").
 type StatusChanged struct {
 	ID     string         `json:"id"`
 	Status message.Status `json:"status"`
@@ -141,6 +143,16 @@ const (
 	StatusRejected message.Status = "rejected"
 	StatusUndone   message.Status = "undone"
 )
+
+// The ends of messages for a push channel that are no delivery: cancelled because people took over before its send began,
+// discarded by a person when it could not be delivered.
+const (
+	StatusCancelled message.Status = "cancelled"
+	StatusDiscarded message.Status = "discarded"
+)
+
+// CodeResent is the code of the status with which a delivery begins anew because a person said so.
+const CodeResent = "resent"
 
 // Note is a remark among the tenant's people. It shares no field type with what can be sent: nothing that goes to a
 // customer can be built from it.
@@ -246,7 +258,7 @@ type Handoff struct {
 	Priority int      `json:"priority"` // 1 (bot_down) to 9 (urgent)
 	Skills   []string `json:"skills,omitempty"`
 	Turn     string   `json:"turn,omitempty"` // the turn that was running or whose answer was withheld
-	// InFlight names the outbox rows whose send was already under way.
+	// InFlight names the bot's messages whose send was already under way: they may arrive.
 	InFlight []string `json:"in_flight,omitempty"`
 }
 
@@ -275,6 +287,17 @@ type OwnerMoved struct {
 	Reason   string `json:"reason"` // handoff, claim, transfer, escalate, release, resolve, capture, opened, reopen, idle, auto_return …
 	Position int    `json:"position,omitempty"`
 	Priority int    `json:"priority,omitempty"` // raised to at least this, for a queue
+	// InFlight names, when people take over, the bot's messages whose send was already under way.
+	InFlight []string `json:"in_flight,omitempty"`
+}
+
+// ToPeople reports whether the change takes the word from the bot, and with it what the bot had still to send.
+func (d *OwnerMoved) ToPeople() bool {
+	switch d.To.Kind {
+	case message.OwnerQueued, message.OwnerAgent, message.OwnerCaptured:
+		return true
+	}
+	return false
 }
 
 // Offered puts a queued conversation to one agent; it does not change the owner. With End it lapses or is declined.

@@ -56,6 +56,9 @@ func (c Divert) decide(d *Draft) error {
 	if t := d.State.Turn; t != nil && c.Handoff.Turn == "" {
 		c.Handoff.Turn = t.ID
 	}
+	if ids := d.inFlight(); ids != nil && d.State.Owner.Kind == message.OwnerBot {
+		c.Handoff.InFlight = ids
+	}
 	d.emit(&c.Handoff)
 	if d.State.Owner.Kind == message.OwnerBot {
 		d.move(Owner{Kind: message.OwnerQueued, Queue: c.Handoff.Queue}, ReasonHandoff, c.Position)

@@ -290,6 +290,59 @@ func (c SetStatus) decide(d *Draft) error {
 	return nil
 }
 
+// Resend begins the delivery of a message anew that could not be delivered, because a person said so. A bot's message is
+// not sent while people have the conversation.
+type Resend struct {
+	ID string
+	By message.By // who said it
+}
+
+func (c Resend) decide(d *Draft) error {
+	if err := d.exists(); err != nil {
+		return err
+	}
+	if c.By == message.ByBot && d.State.Open() {
+		return ErrNotOwner
+	}
+	d.emit(&StatusChanged{ID: c.ID, Status: message.Queued, Code: CodeResent})
+	return nil
+}
+
+// Discard gives up a message that could not be delivered, because a person said so.
+type Discard struct{ ID string }
+
+func (c Discard) decide(d *Draft) error {
+	if err := d.exists(); err != nil {
+		return err
+	}
+	d.emit(&StatusChanged{ID: c.ID, Status: StatusDiscarded})
+	return nil
+}
+
+// CancelSend ends the send of a message of the bot that people overtook and whose attempt came to nothing.
+type CancelSend struct{ ID string }
+
+func (c CancelSend) decide(d *Draft) error {
+	if err := d.exists(); err != nil {
+		return err
+	}
+	d.emit(&StatusChanged{ID: c.ID, Status: StatusCancelled, Code: CodeOwnerChanged})
+	return nil
+}
+
+// Advance folds what an event says of the delivery of message id into the status so far, and reports whether it said
+// anything. A resend begins anew; else statuses only move forward.
+func Advance(was message.Status, id string, e *Event) (message.Status, bool) {
+	d, ok := e.Data.(*StatusChanged)
+	if !ok || d.ID != id {
+		return was, false
+	}
+	if d.Code == CodeResent && d.Status == message.Queued || was.Before(d.Status) {
+		return d.Status, true
+	}
+	return was, false
+}
+
 // SetProfile records what an authenticated source said of the customer, also on a closed conversation: it may reopen, and
 // the one that follows takes the profile over.
 type SetProfile struct{ Profile message.Profile }

@@ -120,6 +120,8 @@ type Moved struct {
 	To       conversation.Owner `json:"to"`
 	Reason   string             `json:"reason"`
 	Position int                `json:"position,omitempty"`
+	// InFlight names, at a takeover, the bot's messages whose send was already under way.
+	InFlight []string `json:"in_flight,omitempty"`
 }
 
 // Offer puts a waiting conversation to one agent.
@@ -161,7 +163,7 @@ func eventOf(e *conversation.Event) Event {
 			Rule: d.Rule, Reason: d.Reason, Queue: d.Queue, Priority: d.Priority, Skills: d.Skills, Turn: d.Turn, InFlight: d.InFlight,
 		}
 	case *conversation.OwnerMoved:
-		v.Owner = &Moved{From: d.From, To: d.To, Reason: d.Reason, Position: d.Position}
+		v.Owner = &Moved{From: d.From, To: d.To, Reason: d.Reason, Position: d.Position, InFlight: d.InFlight}
 	case *conversation.Timer:
 		v.Timer = &Timer{Name: d.Name, At: time.UnixMilli(d.At).UTC()}
 	case *conversation.Offered:
