@@ -35,10 +35,20 @@ const (
 	TimerDue       Point = "timer.due"       // a timer is due, nothing done
 )
 
-// Points lists all of them.
+// The points that a message for a push channel passes, in their order.
+const (
+	SendLeased  Point = "send.leased"  // the attempt is durable, nothing sent
+	SendMade    Point = "send.made"    // the provider has answered, nothing written
+	SendSettled Point = "send.settled" // the attempt's end is durable, nobody told
+)
+
+// Points lists those of a turn.
 func Points() []Point {
 	return []Point{
 		AcceptLoaded, AcceptDecided, CommitPrepared, CommitDurable, AcceptDone, TurnTaken, BotCalled, AnswerJudged,
 		AnswerDone, ClaimReserved, ActDecided, TimerDue,
 	}
 }
+
+// Sends lists those of a message for a push channel.
+func Sends() []Point { return []Point{SendLeased, SendMade, SendSettled} }

@@ -143,6 +143,7 @@ func (p *Pipeline) draft(ch *Channel, snap *store.Snapshot, op store.Token, from
 		closed := snap.State.Owner.Kind == message.OwnerClosed
 		if !closed || now-snap.State.ClosedAt <= ch.ReopenWithin.Milliseconds() {
 			step.Ref, step.Base = snap.Ref, snap.Version
+			env.Outgoing = snap.Outgoing
 			return conversation.Begin(snap.State, env), step
 		}
 	}

@@ -20,7 +20,7 @@ func (p *Pipeline) Act(ctx context.Context, r store.Ref, a conversation.Actor, o
 		if err != nil {
 			return nil, err
 		}
-		d := conversation.Begin(snap.State, conversation.Env{Now: p.ms(), Op: string(op), Actor: a})
+		d := conversation.Begin(snap.State, conversation.Env{Now: p.ms(), Op: string(op), Actor: a, Outgoing: snap.Outgoing})
 		if err := decide(d); err != nil {
 			return snap.State, err
 		}

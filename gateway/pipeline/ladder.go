@@ -55,7 +55,7 @@ func (p *Pipeline) retake(f *flight, bot *Bot, kind string, status int) bool {
 		if err != nil || snap.State.Turn == nil || snap.Lease.Token != f.lease.Token {
 			return false
 		}
-		d := conversation.Begin(snap.State, conversation.Env{Now: p.ms(), Op: string(op), Actor: botActor(f.bot)})
+		d := conversation.Begin(snap.State, conversation.Env{Now: p.ms(), Op: string(op), Actor: botActor(f.bot), Outgoing: snap.Outgoing})
 		err = errors.Join(
 			d.Do(conversation.FailTurn{Turn: f.turn.ID, Kind: kind, Status: status}),
 			d.Do(conversation.RetakeTurn{Bot: bot.Name}),

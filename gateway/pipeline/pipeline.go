@@ -102,6 +102,8 @@ type Channel struct {
 	Tenant       *Tenant
 	Bot          *Bot
 	ReopenWithin time.Duration
+	// Push says that the channel's provider has to be sent what is said: it goes through the outbox.
+	Push bool
 }
 
 // Pipeline carries turns. It is safe for concurrent use.
@@ -210,6 +212,9 @@ var system = conversation.Actor{Kind: conversation.System}
 
 // commit tries a step until its outcome is known or ctx ends. ErrUnknown is repeated under the same op, which is safe.
 func (p *Pipeline) commit(ctx context.Context, s store.Step) (store.Done, error) {
+	if ch := p.channels[s.State.From.Channel]; ch != nil && ch.Push {
+		pushed(&s)
+	}
 	for {
 		done, err := p.Store.Commit(ctx, s)
 		if !errors.Is(err, store.ErrUnknown) {

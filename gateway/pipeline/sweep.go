@@ -85,7 +85,7 @@ func (p *Pipeline) take(ctx context.Context, r store.Ref) {
 		return
 	}
 	op := store.Token(p.IDs.Token())
-	d := conversation.Begin(snap.State, conversation.Env{Now: now, Op: string(op), Actor: system})
+	d := conversation.Begin(snap.State, conversation.Env{Now: now, Op: string(op), Actor: system, Outgoing: snap.Outgoing})
 	if o := snap.State.Orphan; o != nil {
 		must(d.Do(conversation.DiscardTurn{Turn: o.ID, Reason: "lost"}))
 	}

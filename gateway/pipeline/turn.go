@@ -382,7 +382,8 @@ func (p *Pipeline) settleOnce(f *flight, op store.Token, decide func(*conversati
 	if snap.Lease.Token != f.lease.Token {
 		return nil // the lease ran out and another call has it: this one has no say any more
 	}
-	d := conversation.Begin(snap.State, conversation.Env{Now: p.ms(), Op: string(op), Actor: botActor(f.bot)})
+	env := conversation.Env{Now: p.ms(), Op: string(op), Actor: botActor(f.bot), Outgoing: snap.Outgoing}
+	d := conversation.Begin(snap.State, env)
 	if err := decide(d); err != nil {
 		return fmt.Errorf("deciding: %w", err)
 	}

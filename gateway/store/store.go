@@ -19,11 +19,13 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"strings"
 	"time"
 
 	"turnout/adapters/message"
 	"turnout/gateway/audit"
 	"turnout/gateway/conversation"
+	"turnout/gateway/id"
 )
 
 // Tenant is a handle to one tenant's rows. It cannot be made from a request's string without a look at its form.
@@ -121,6 +123,9 @@ type Snapshot struct {
 	Version Token
 	State   *conversation.State
 	Lease   Lease
+	// Outgoing are the bot's messages that wait in the outbox, in order. A step that gives the conversation to people is
+	// decided on them (conversation.Env), and is stale if one of them began to be sent meanwhile.
+	Outgoing []conversation.Outgoing
 }
 
 // Lease lets one caller run the one bot call of a conversation. It belongs to the call: no change of owner clears it. The
@@ -153,9 +158,15 @@ type Step struct {
 	// *DuplicateError. Bind makes the conversation the one in which the address writes.
 	Dedupe []Dedupe
 	Bind   *Bind
-	// Attach adds attachments to the conversation, Outbox rows to send over a push channel.
-	Attach []Attachment
-	Outbox []OutboxRow
+	// Attach adds attachments to the conversation, Outbox rows to send over a push channel. Settle ends a send attempt
+	// with the step, Redrive brings a dead letter back or takes it away: what is no longer so is ErrStale.
+	Attach  []Attachment
+	Outbox  []OutboxRow
+	Settle  *Settlement
+	Redrive *Redrive
+	// Bury makes a dead letter of a message that had left already and then was reported as failed; one that is dead
+	// already stays as it is.
+	Bury *DeadLetter
 }
 
 // Dedupe is the row of one accepted message.
@@ -190,8 +201,8 @@ type Done struct {
 	Version Token
 	// Repeat is set when the step's Op was applied before.
 	Repeat bool
-	// InFlight names bot rows of the old epoch whose send was already under way at a change of owner; all its other rows
-	// were cancelled by the step.
+	// InFlight names messages of the bot whose send was already under way when people took over; all its others were
+	// cancelled by the step.
 	InFlight []string
 }
 
@@ -247,45 +258,96 @@ type Job struct {
 
 // OutboxRow is one message on its way over a push channel.
 type OutboxRow struct {
-	ID    string // "r_…"
-	Epoch conversation.Epoch
-	Due   int64
-	Out   message.Outbound
+	ID string `json:"id"` // "r_…": RowOf the message
+	// Epoch is the one in force after the step that said it. A bot's row of another epoch is not sent.
+	Epoch conversation.Epoch `json:"epoch"`
+	// Seq is the message's event, At when it was said (ms), Due when it may be sent.
+	Seq uint64           `json:"seq"`
+	At  int64            `json:"at"`
+	Due int64            `json:"due"`
+	Out message.Outbound `json:"out"`
 }
 
-// Outbox hands out rows to send. Rows of one conversation leave in order, one at a time.
+// RowOf returns the id of the outbox row of a message: the same letters under another kind.
+func RowOf(messageID string) string {
+	if _, rest, ok := strings.Cut(messageID, "_"); ok {
+		return string(id.Row) + "_" + rest
+	}
+	return messageID
+}
+
+// OutID and ProviderID make the names under which Find knows what was said over a push channel among the ids of its
+// recipient: by the message's id, and by what the provider calls it. No id that a provider gives to an inbound message
+// begins with a zero byte.
+func OutID(messageID string) string     { return "\x00m" + messageID }
+func ProviderID(provided string) string { return "\x00p" + provided }
+
+// Outbox hands out rows to send. Rows of one conversation leave in order, one at a time. An attempt ends by a step
+// (Step.Settle), together with what the log says of it.
+//
+// When people take over from the bot, the step cancels the bot's rows whose send has not begun; when the bot's term ends
+// otherwise (a close, a reopening), they stay and get the new epoch.
 type Outbox interface {
-	// Pending returns conversations whose head row is due, earliest first.
-	Pending(ctx context.Context, now int64, limit int) ([]Ref, error)
-	// Lease marks the attempt durably and returns the head row. Rows of the bot whose epoch has passed are dropped with
-	// an event in the log, never returned. ErrNotFound when nothing is due, ErrStale when another holds the row.
+	// Pending hands out conversations of a channel whose head row is due, earliest first, at most limit: at least once,
+	// possibly for nothing. next is the instant of the next one after these, 0 for none.
+	Pending(ctx context.Context, t Tenant, channel string, now int64, limit int) (refs []Ref, next int64, err error)
+	// Lease marks the attempt durably, until when another may take the row over, and returns the head row. ErrNotFound when
+	// nothing is due, ErrStale when another holds the row. A bot's row whose epoch has passed is never returned: it is a
+	// *LapsedError, and a step has to end it.
 	Lease(ctx context.Context, r Ref, now, until int64) (LeasedRow, error)
-	// Settle ends the attempt: delivered, to be tried again at Due, or dead. The first result of an attempt wins.
-	Settle(ctx context.Context, row LeasedRow, res SendResult) error
-	// DeadLetters lists rows that did not leave, oldest first.
-	DeadLetters(ctx context.Context, t Tenant, limit int) ([]DeadLetter, error)
-	// Redrive puts a dead letter back, or discards it.
-	Redrive(ctx context.Context, t Tenant, id string, discard bool) error
+	// DeadLetters lists rows that did not leave, oldest first, after a cursor (empty: the beginning); next is the cursor
+	// after them, empty at the end. A cursor that is none is ErrNotFound.
+	DeadLetters(ctx context.Context, t Tenant, after string, limit int) (dead []DeadLetter, next string, err error)
+	// DeadLetter returns one by its row's id, or ErrNotFound.
+	DeadLetter(ctx context.Context, t Tenant, row string) (DeadLetter, error)
 }
 
 // LeasedRow is a row whose attempt has begun.
 type LeasedRow struct {
 	Ref Ref
 	Row OutboxRow
-	// Attempt counts from 1; Uncertain is set when an earlier attempt began and has no result.
-	Attempt   int
-	Uncertain bool
-	Token     Token
+	// Attempt counts from 1 over all attempts, Tries since a person last put the row back. Unsure is the number of earlier
+	// attempts that have no result, so that the message may have arrived.
+	Attempt int
+	Tries   int
+	Unsure  int
+	Token   Token
 }
 
-// SendResult is how an attempt ended.
-type SendResult struct {
-	Delivered bool
-	Uncertain bool
-	Retry     int64 // when to try again; 0 with Delivered unset: dead
-	Code      string
-	Provider  string // the provider's id
-	Now       int64
+// LapsedError says that the head of an outbox is a bot's row of an epoch that has passed. Row.Token is that of an attempt
+// that has begun and has no result, or empty.
+type LapsedError struct{ Row LeasedRow }
+
+func (e *LapsedError) Error() string { return "the row's epoch has passed" }
+
+// Settlement is how an attempt, or a lapsed row, ends.
+type Settlement struct {
+	Row   string
+	Token Token
+	End   End
+	// Due is when to try again, for Retry.
+	Due int64
+	// Unsure says that the attempt's result is not known.
+	Unsure bool
+	// Code says why, for Bury.
+	Code string
+}
+
+// End is what becomes of a row after an attempt.
+type End byte
+
+// The ends.
+const (
+	Gone   End = iota // it left, or shall not leave any more
+	Retry             // it is tried again at Due
+	Unsent            // the attempt never began: it counts for nothing, and the row is due at Due
+	Bury              // it becomes a dead letter
+)
+
+// Redrive puts a dead letter back at the end of its conversation's outbox, or discards it.
+type Redrive struct {
+	Row     string
+	Discard bool
 }
 
 // DeadLetter is a row that was given up.
@@ -294,7 +356,9 @@ type DeadLetter struct {
 	Row     OutboxRow
 	Code    string
 	Attempt int
-	At      int64
+	// Unsure is set when an attempt has no result: the message may have arrived.
+	Unsure bool
+	At     int64
 }
 
 // Queues is the view of conversations that wait for people or are with them. It is derived from the owner of each

@@ -189,7 +189,7 @@ func (s *Store) checkRows(rec *record, t *tenant, fault func(string, ...any)) er
 	if head, ok, err := s.head(rec); err != nil {
 		fault("outbox: %v", err)
 	} else if ok {
-		want[string(indexKey(dueOutbox, head.Row.Due, rec.ref, ""))] = "outbox"
+		want[string(indexKey(dueOutbox, head.Row.Due, rec.ref, rec.state.From.Channel))] = "outbox"
 	}
 	for key, what := range want {
 		if _, closer, err := s.db.Get([]byte(key)); err != nil {
@@ -288,7 +288,7 @@ func (s *Store) checkDemanded(ctx context.Context, key []byte, r store.Ref, rep 
 		if err != nil {
 			return err
 		}
-		if ok && bytes.Equal(key, indexKey(dueOutbox, head.Row.Due, r, "")) {
+		if ok && bytes.Equal(key, indexKey(dueOutbox, head.Row.Due, r, rec.state.From.Channel)) {
 			return nil
 		}
 	}

@@ -32,7 +32,7 @@ func (s *Store) commit(ctx context.Context, p *partition, st store.Step) (store.
 		return store.Hint{}, store.Done{}, err
 	}
 	if rec != nil && rec.ops.has(st.Op) {
-		flying, err := s.flying(st.Ref, rec)
+		flying, err := s.flying(rec)
 		return store.Hint{}, store.Done{Version: st.Op, Repeat: true, InFlight: flying}, err
 	}
 	if err := s.gate.check(); err != nil {

@@ -3,19 +3,21 @@ package embedded
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
-
-	"github.com/cockroachdb/pebble/v2"
+	"strconv"
+	"strings"
 
 	"turnout/gateway/id"
 	"turnout/gateway/store"
 )
 
-// deadRow is a dead letter as it is stored, behind the id of its conversation in the clear.
+// deadRow is a dead letter as it is stored. In which conversation it is says deadPlace.
 type deadRow struct {
 	Row     store.OutboxRow `json:"row"`
 	Code    string          `json:"code"`
 	Attempt int             `json:"attempt"`
+	Unsure  int             `json:"unsure,omitempty"`
 	At      int64           `json:"at"`
 }
 
@@ -31,89 +33,164 @@ func deadPlace(t store.Tenant, row string) []byte {
 const idLen = 28
 
 // bury makes a dead letter of a row.
-func (s *Store) bury(b *pebble.Batch, rec *record, row outRow, res store.SendResult) error {
-	t := rec.ref.Tenant
-	key := deadKey(t, res.Now, row.Row.ID)
-	plain := deadRow{Row: row.Row, Code: res.Code, Attempt: row.Attempt, At: res.Now}
-	if err := putSealed(b, rec.key, key, plain); err != nil {
+func (w *write) bury(d deadRow) error {
+	t := w.st.Ref.Tenant
+	d.At = w.s.now()
+	if err := putSealed(w.batch, w.now.key, deadKey(t, d.At, d.Row.ID), d); err != nil {
 		return err
 	}
-	if err := b.Set(deadPlace(t, row.Row.ID), append(be64(nil, uint64(res.Now)), rec.ref.ID...), nil); err != nil {
+	if err := w.batch.Set(deadPlace(t, d.Row.ID), append(be64(nil, uint64(d.At)), w.st.Ref.ID...), nil); err != nil {
 		return fmt.Errorf("building dead letter: %w", err)
 	}
 	return nil
 }
 
-// DeadLetters implements store.Outbox.
-func (s *Store) DeadLetters(ctx context.Context, t store.Tenant, limit int) ([]store.DeadLetter, error) {
-	if err := s.enter(ctx); err != nil {
-		return nil, err
+// buryLate makes a dead letter of a message that had left, unless it is one.
+func (w *write) buryLate(d store.DeadLetter) error {
+	if place, err := w.s.get(deadPlace(w.st.Ref.Tenant, d.Row.ID)); err != nil || place != nil {
+		return err
 	}
-	prefix := tenantKey(t.Name(), 'D')
-	var ids []string
-	err := s.each(prefix, after(prefix), func(key, _ []byte) (bool, error) {
-		if len(ids) >= limit {
-			return false, nil
-		}
-		ids = append(ids, string(key[len(prefix)+8:]))
-		return true, nil
-	})
-	s.life.RUnlock()
+	return w.bury(deadRow{Row: d.Row, Code: d.Code, Attempt: d.Attempt})
+}
+
+// exhume takes the step's dead letter away and returns it as a row to send; nil when it is discarded.
+func (w *write) exhume() (*outRow, error) {
+	want := w.st.Redrive
+	if w.was == nil {
+		return nil, store.ErrStale
+	}
+	body, key, err := w.s.readDead(w.was, want.Row)
 	if err != nil {
 		return nil, err
 	}
-	var dead []store.DeadLetter
-	for _, row := range ids {
-		d, ok, err := s.deadLetter(ctx, t, row)
-		if err != nil {
-			return nil, err
-		}
-		if ok {
-			dead = append(dead, d)
+	if body == nil {
+		return nil, store.ErrStale
+	}
+	for _, k := range [][]byte{key, deadPlace(w.st.Ref.Tenant, want.Row)} {
+		if err := w.batch.Delete(k, nil); err != nil {
+			return nil, fmt.Errorf("building dead letter: %w", err)
 		}
 	}
-	return dead, nil
+	if want.Discard {
+		return nil, nil
+	}
+	row := &outRow{Row: body.Row, Attempt: body.Attempt, Past: body.Attempt, Unsure: body.Unsure}
+	row.Row.At, row.Row.Due, row.Row.Epoch = w.s.now(), w.s.now(), w.st.State.Epoch
+	return row, nil
 }
 
-// deadLetter reads one under its conversation's lock; ok is false when it has been put back meanwhile.
-func (s *Store) deadLetter(ctx context.Context, t store.Tenant, row string) (d store.DeadLetter, ok bool, err error) {
+// DeadLetters implements store.Outbox.
+func (s *Store) DeadLetters(ctx context.Context, t store.Tenant, after string, limit int) (dead []store.DeadLetter, next string, err error) {
+	prefix := tenantKey(t.Name(), 'D')
+	from := prefix
+	if after != "" {
+		if from, err = deadCursor(t, after); err != nil {
+			return nil, "", err
+		}
+	}
+	ids, more, err := s.deadIDs(ctx, prefix, from, limit)
+	if err != nil {
+		return nil, "", err
+	}
+	for _, d := range ids {
+		one, err := s.DeadLetter(ctx, t, d.row)
+		if errors.Is(err, store.ErrNotFound) { // it was brought back meanwhile
+			continue
+		}
+		if err != nil {
+			return nil, "", err
+		}
+		dead = append(dead, one)
+	}
+	if more && len(ids) > 0 {
+		last := ids[len(ids)-1]
+		next = strconv.FormatUint(last.at, 10) + "." + last.row
+	}
+	return dead, next, nil
+}
+
+type deadID struct {
+	at  uint64
+	row string
+}
+
+func (s *Store) deadIDs(ctx context.Context, prefix, from []byte, limit int) (ids []deadID, more bool, err error) {
+	if err := s.enter(ctx); err != nil {
+		return nil, false, err
+	}
+	defer s.life.RUnlock()
+	err = s.each(from, after(prefix), func(key, _ []byte) (bool, error) {
+		if len(ids) >= limit {
+			more = true
+			return false, nil
+		}
+		rest := key[len(prefix):]
+		ids = append(ids, deadID{binary.BigEndian.Uint64(rest), string(rest[8:])})
+		return true, nil
+	})
+	return ids, more, err
+}
+
+// deadCursor returns the first key behind a cursor.
+func deadCursor(t store.Tenant, cursor string) ([]byte, error) {
+	at, row, ok := strings.Cut(cursor, ".")
+	ms, err := strconv.ParseUint(at, 10, 63)
+	if _, bad := id.Partition(id.Row, row); !ok || err != nil || bad != nil {
+		return nil, store.ErrNotFound
+	}
+	return append(deadKey(t, int64(ms), row), 0), nil
+}
+
+// DeadLetter implements store.Outbox.
+func (s *Store) DeadLetter(ctx context.Context, t store.Tenant, row string) (d store.DeadLetter, err error) {
+	if _, err := id.Partition(id.Row, row); err != nil {
+		return d, store.ErrNotFound
+	}
 	r, err := s.deadRef(ctx, t, row)
-	if err != nil || r.ID == "" {
-		return d, false, err
+	if err != nil {
+		return d, err
 	}
 	p, err := s.lockRead(ctx, r)
 	if err != nil {
-		return d, false, err
+		return d, err
 	}
 	defer s.unlockRead(p)
 	rec, err := s.existing(r)
 	if err != nil {
-		return d, false, err
+		return d, err
 	}
 	body, _, err := s.readDead(rec, row)
-	if err != nil || body == nil {
-		return d, false, err
+	if err != nil {
+		return d, err
 	}
-	return store.DeadLetter{Ref: r, Row: body.Row, Code: body.Code, Attempt: body.Attempt, At: body.At}, true, nil
+	if body == nil {
+		return d, store.ErrNotFound
+	}
+	return store.DeadLetter{
+		Ref: r, Row: body.Row, Code: body.Code, Attempt: body.Attempt, Unsure: body.Unsure > 0, At: body.At,
+	}, nil
 }
 
-// deadRef returns the conversation of a dead letter; its ID is empty when there is none.
+// deadRef returns the conversation of a dead letter.
 func (s *Store) deadRef(ctx context.Context, t store.Tenant, row string) (store.Ref, error) {
 	if err := s.enter(ctx); err != nil {
 		return store.Ref{}, err
 	}
 	defer s.life.RUnlock()
 	place, err := s.get(deadPlace(t, row))
-	if err != nil || len(place) != 8+idLen {
+	if err == nil && len(place) != 8+idLen {
+		err = store.ErrNotFound
+	}
+	if err != nil {
 		return store.Ref{}, err
 	}
 	return store.Ref{Tenant: t, ID: string(place[8:])}, nil
 }
 
-// readDead returns a dead letter and its key, nil when it is gone.
+// readDead returns a dead letter of a conversation and its key, nil when there is none.
 func (s *Store) readDead(rec *record, row string) (*deadRow, []byte, error) {
 	place, err := s.get(deadPlace(rec.ref.Tenant, row))
-	if err != nil || len(place) != 8+idLen {
+	if err != nil || len(place) != 8+idLen || string(place[8:]) != rec.ref.ID {
 		return nil, nil, err
 	}
 	key := deadKey(rec.ref.Tenant, int64(binary.BigEndian.Uint64(place)), row)
@@ -123,77 +200,4 @@ func (s *Store) readDead(rec *record, row string) (*deadRow, []byte, error) {
 	}
 	body := new(deadRow)
 	return body, key, openSealed(rec.key, key, v, body)
-}
-
-// Redrive implements store.Outbox. A row that is put back goes to the end of its conversation's outbox.
-func (s *Store) Redrive(ctx context.Context, t store.Tenant, row string, discard bool) error {
-	if _, err := id.Partition(id.Row, row); err != nil {
-		return store.ErrNotFound
-	}
-	r, err := s.deadRef(ctx, t, row)
-	if err != nil {
-		return err
-	}
-	if r.ID == "" {
-		return store.ErrNotFound
-	}
-	p, err := s.lockWrite(ctx, r)
-	if err != nil {
-		return err
-	}
-	defer s.unlockWrite(p)
-	rec, err := s.existing(r)
-	if err != nil {
-		return err
-	}
-	body, key, err := s.readDead(rec, row)
-	if err != nil {
-		return err
-	}
-	if body == nil {
-		return store.ErrNotFound
-	}
-	if err := s.gate.check(); err != nil {
-		return err
-	}
-	b := s.db.NewBatch()
-	defer b.Close()
-	for _, k := range [][]byte{key, deadPlace(t, row)} {
-		if err := b.Delete(k, nil); err != nil {
-			return fmt.Errorf("building dead letter: %w", err)
-		}
-	}
-	var c outboxChange
-	if !discard {
-		if c, err = s.putBack(b, rec, body); err != nil {
-			return err
-		}
-	}
-	if err := s.apply(b); err != nil {
-		return err
-	}
-	if l := p.attempts[r]; c.rows && l.Live(s.now()) {
-		c.at = max(c.at, l.Until)
-	}
-	c.show(s, r)
-	return nil
-}
-
-func (s *Store) putBack(b *pebble.Batch, rec *record, d *deadRow) (outboxChange, error) {
-	var all []outRow
-	if err := s.rows(rec, func(row outRow) (bool, error) {
-		all = append(all, row)
-		return true, nil
-	}); err != nil {
-		return outboxChange{}, err
-	}
-	row := outRow{Row: d.Row, Attempt: d.Attempt, place: rec.state.Seq << placeBits}
-	row.Row.Due = s.now()
-	if n := len(all); n > 0 {
-		row.place = max(row.place, all[n-1].place+1)
-	}
-	if err := putSealed(b, rec.key, outKey(rec, row.place), row); err != nil {
-		return outboxChange{}, err
-	}
-	return s.headed(b, rec.ref, append(all, row))
 }

@@ -54,10 +54,11 @@ type Store struct {
 	spare   sync.Pool    // of *write
 	fsync   atomic.Int64 // nanoseconds, smoothed
 
-	work, timers, outbox *schedule
-	queues               *queues
-	hints                hints
-	blobs                *Blobs
+	work, timers *schedule
+	outbox       outboxes
+	queues       *queues
+	hints        hints
+	blobs        *Blobs
 }
 
 // partition guards what lies in it.
@@ -85,7 +86,7 @@ func Open(o Options) (*Store, error) {
 	s := &Store{
 		o: o, fs: o.FS, dir: o.FS.PathJoin(o.Dir, "db"), root: root,
 		cache: newCache(o.Cached), queues: newQueues(o.IDs.Token(), o.Now),
-		work: newSchedule(), timers: newSchedule(), outbox: newSchedule(),
+		work: newSchedule(), timers: newSchedule(),
 	}
 	s.logs = &logFS{FS: o.FS, s: s}
 	s.trouble.stop = make(chan struct{})

@@ -213,7 +213,7 @@ func TestLoadIsUsed(t *testing.T) {
 		t.Fatalf("check: %v, %v", rep.Faults, err)
 	}
 	// A load that never diverts, closes or sends would prove nothing.
-	dead, err := s.DeadLetters(t.Context(), tenant(t), 1000)
+	dead, _, err := s.DeadLetters(t.Context(), tenant(t), "", 1000)
 	if err != nil || len(dead) == 0 {
 		t.Errorf("%d dead letters, %v", len(dead), err)
 	}

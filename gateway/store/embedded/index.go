@@ -174,7 +174,7 @@ func (s *Store) rebuild() error {
 		case dueTimer:
 			s.timers.put(dueKey{r, name}, ms, ms)
 		case dueOutbox:
-			s.outbox.put(dueKey{ref: r}, ms, ms)
+			s.outbox.of(r.Tenant, name, true).put(dueKey{ref: r}, ms, ms)
 		case dueQueue:
 			open = append(open, r)
 		}

@@ -30,6 +30,7 @@ import (
 //	T <tenant> 0 v <doc> 0 <n be32>               versions, sealed under the tenant's key
 //	d <generation be32> <hash>                    dedupe; the hash is keyed by tenant, the generation is dropped as a range
 //	x <kind> <ms be64> <tenant> 0 <conv> [0 name] obligations: r work, t timer, o outbox, q with people;
+//	                                              the name is the timer's, or the channel's whose outbox it is;
 //	                                              r stays for a while after the work
 //
 // Wrapped keys have a space of their own so that erasure can rewrite it without touching the content.

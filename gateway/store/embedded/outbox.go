@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -15,13 +16,21 @@ import (
 // outRow is a row of the outbox as it is stored. Its place is a number that rises: the sequence of the state that it came
 // with in the upper bits.
 type outRow struct {
-	Row     store.OutboxRow `json:"row"`
-	Attempt int             `json:"attempt,omitempty"`
-	// Token is the attempt's that has begun and has no result; Uncertain is set once an attempt ended without one.
-	Token     store.Token `json:"token,omitempty"`
-	Uncertain bool        `json:"uncertain,omitempty"`
+	Row store.OutboxRow `json:"row"`
+	// Attempt counts the attempts, Past those before a person put the row back, Unsure those without a result.
+	Attempt int `json:"attempt,omitempty"`
+	Past    int `json:"past,omitempty"`
+	Unsure  int `json:"unsure,omitempty"`
+	// Token is the attempt's that has begun and has no result.
+	Token store.Token `json:"token,omitempty"`
 
 	place uint64
+}
+
+func (r *outRow) leased(ref store.Ref) store.LeasedRow {
+	out := store.LeasedRow{Ref: ref, Row: r.Row, Attempt: r.Attempt, Tries: r.Attempt - r.Past, Unsure: r.Unsure, Token: r.Token}
+	out.Row.Out.Attempt, out.Row.Out.Retry = r.Attempt, r.Unsure > 0
+	return out
 }
 
 // placeBits is the room for rows of one state.
@@ -42,6 +51,15 @@ func (s *Store) rows(rec *record, f func(row outRow) (bool, error)) error {
 	})
 }
 
+// allRows returns the outbox rows of a conversation in order.
+func (s *Store) allRows(rec *record) (all []outRow, err error) {
+	err = s.rows(rec, func(row outRow) (bool, error) {
+		all = append(all, row)
+		return true, nil
+	})
+	return all, err
+}
+
 // head returns the first row; ok is false when there is none.
 func (s *Store) head(rec *record) (row outRow, ok bool, err error) {
 	err = s.rows(rec, func(r outRow) (bool, error) {
@@ -51,274 +69,272 @@ func (s *Store) head(rec *record) (row outRow, ok bool, err error) {
 	return row, ok, err
 }
 
-func outKey(rec *record, place uint64) []byte {
-	return rowKey(conversationKey(rec.ref), kindOutbox, place)
+func outKey(r store.Ref, place uint64) []byte {
+	return rowKey(conversationKey(r), kindOutbox, place)
 }
 
-// outboxChange is what a batch makes of a conversation's place in the schedule of sends.
-type outboxChange struct {
-	known bool
-	due   int64
-	rows  bool // there is a head, due then
-	at    int64
-}
-
-// headed indexes the head of the outbox as it will be: the first of left, or nothing.
-func (s *Store) headed(b *pebble.Batch, r store.Ref, left []outRow) (outboxChange, error) {
-	c := outboxChange{known: true, rows: len(left) > 0}
-	if c.rows {
-		c.due = left[0].Row.Due
-		c.at = c.due
+// outgoing are the bot's messages that wait. The caller holds the partition's lock.
+func (s *Store) outgoing(rec *record) (out []conversation.Outgoing, err error) {
+	if !s.outbox.waits(rec.ref, rec.state.From.Channel) {
+		return nil, nil
 	}
-	was, had := s.outbox.row(dueKey{ref: r})
-	if had && (!c.rows || was != c.due) {
-		if err := b.Delete(indexKey(dueOutbox, was, r, ""), nil); err != nil {
-			return c, fmt.Errorf("indexing outbox: %w", err)
+	err = s.rows(rec, func(row outRow) (bool, error) {
+		if row.Row.Out.By == message.ByBot {
+			out = append(out, conversation.Outgoing{Message: row.Row.Out.ID, InFlight: row.Token != ""})
+		}
+		return true, nil
+	})
+	return out, err
+}
+
+// flying names the bot's messages whose send is under way.
+func (s *Store) flying(rec *record) (ids []string, err error) {
+	out, err := s.outgoing(rec)
+	for _, o := range out {
+		if o.InFlight {
+			ids = append(ids, o.Message)
 		}
 	}
-	if c.rows && (!had || was != c.due) {
-		if err := b.Set(indexKey(dueOutbox, c.due, r, ""), nil, nil); err != nil {
-			return c, fmt.Errorf("indexing outbox: %w", err)
-		}
-	}
-	return c, nil
+	return ids, err
 }
 
-// show brings the schedule up to the change. The caller holds the partition's lock.
-func (c outboxChange) show(s *Store, r store.Ref) {
-	switch {
-	case !c.known:
-	case c.rows:
-		s.outbox.put(dueKey{ref: r}, c.at, c.due)
-	default:
-		s.outbox.remove(dueKey{ref: r})
-	}
-}
-
-// outboxRows adds the step's rows and, when it changes the owner, cancels what the bot had still to say. What is under way
-// cannot be called back; it is named in the answer.
-func (w *write) outboxRows(prefix []byte) error {
-	_, waiting := w.s.outbox.row(dueKey{ref: w.st.Ref})
-	moved := w.was != nil && w.was.state.Epoch != w.st.State.Epoch
-	if len(w.st.Outbox) == 0 && !(moved && waiting) {
-		return nil
-	}
-	if len(w.st.Outbox) >= 1<<placeBits {
-		return fmt.Errorf("%w: %d outbox rows", errUnsound, len(w.st.Outbox))
-	}
-	var left []outRow
-	if waiting {
-		if err := w.s.rows(w.was, func(row outRow) (bool, error) {
-			switch {
-			case !moved || row.Row.Out.By != message.ByBot || row.Row.Epoch == w.st.State.Epoch:
-			case row.Token != "":
-				w.flying = append(w.flying, row.Row.ID)
-			default:
-				return true, w.batch.Delete(outKey(w.was, row.place), nil)
-			}
-			left = append(left, row)
-			return true, nil
-		}); err != nil {
-			return fmt.Errorf("cancelling outbox rows: %w", err)
-		}
-	}
-	for i, r := range w.st.Outbox {
-		row := outRow{Row: r, place: w.st.State.Seq<<placeBits | uint64(i)}
-		if err := putSealed(w.batch, w.now.key, rowKey(prefix, kindOutbox, row.place), row); err != nil {
+// outboxRows makes the rows of a conversation what the step wants them to be: it ends an attempt, cancels what the bot had
+// still to say when people take over, brings back a dead letter and adds the new.
+func (w *write) outboxRows(prefix []byte) (err error) {
+	st := &w.st
+	waits := w.was != nil && w.s.outbox.waits(st.Ref, w.was.state.From.Channel)
+	moved := waits && w.was.state.Epoch != st.State.Epoch
+	if st.Bury != nil {
+		if err := w.buryLate(*st.Bury); err != nil {
 			return err
 		}
-		left = append(left, row)
 	}
-	var err error
-	if w.outbox, err = w.s.headed(w.batch, w.st.Ref, left); err != nil {
+	if len(st.Outbox) == 0 && st.Settle == nil && st.Redrive == nil && !moved {
+		return nil
+	}
+	if len(st.Outbox) >= 1<<placeBits {
+		return fmt.Errorf("%w: %d outbox rows", errUnsound, len(st.Outbox))
+	}
+	var rows []outRow
+	if waits {
+		if rows, err = w.s.allRows(w.was); err != nil {
+			return err
+		}
+	}
+	next := st.State.Seq << placeBits
+	if n := len(rows); n > 0 {
+		next = max(next, rows[n-1].place+1)
+	}
+	if st.Settle != nil {
+		if rows, err = w.settle(rows); err != nil {
+			return err
+		}
+	}
+	if moved {
+		if rows, err = w.takeOver(rows); err != nil {
+			return err
+		}
+	}
+	add := func(row outRow) error {
+		row.place = next
+		next++
+		rows = append(rows, row)
+		return putSealed(w.batch, w.now.key, outKey(st.Ref, row.place), row)
+	}
+	if st.Redrive != nil {
+		row, err := w.exhume()
+		if err != nil {
+			return err
+		}
+		if row != nil {
+			if err := add(*row); err != nil {
+				return err
+			}
+		}
+	}
+	for _, r := range st.Outbox {
+		if err := add(outRow{Row: r}); err != nil {
+			return err
+		}
+	}
+	if w.outbox, err = w.s.headed(w.batch, st.Ref, st.State.From.Channel, rows); err != nil {
 		return err
 	}
-	if l := w.p.attempts[w.st.Ref]; l.Live(w.s.now()) {
+	w.outbox.p, w.outbox.settled = w.p, st.Settle != nil
+	if l := w.p.attempts[st.Ref]; st.Settle == nil && l.Live(w.s.now()) {
 		w.outbox.at = max(w.outbox.at, l.Until)
 	}
 	return nil
 }
 
-// flying names the bot's rows of an epoch that has passed whose send is under way.
-func (s *Store) flying(r store.Ref, rec *record) (ids []string, err error) {
-	if _, waiting := s.outbox.row(dueKey{ref: r}); !waiting {
-		return nil, nil
-	}
-	err = s.rows(rec, func(row outRow) (bool, error) {
-		if row.Row.Out.By == message.ByBot && row.Row.Epoch != rec.state.Epoch && row.Token != "" {
-			ids = append(ids, row.Row.ID)
+// takeOver looks after the rows of a term that ends. When people take over, the log has to name exactly what is cancelled
+// and what is in flight: a step that was decided before a send began is stale.
+func (w *write) takeOver(rows []outRow) (left []outRow, err error) {
+	var people bool
+	var named, cancelled []string
+	for i := range w.st.Events {
+		switch d := w.st.Events[i].Data.(type) {
+		case *conversation.OwnerMoved:
+			if d.ToPeople() {
+				people, named = true, d.InFlight
+			}
+		case *conversation.StatusChanged:
+			if d.Status == conversation.StatusCancelled {
+				cancelled = append(cancelled, d.ID)
+			}
 		}
-		return true, nil
-	})
-	return ids, err
+	}
+	var gone []string
+	for _, row := range rows {
+		if row.Row.Out.By != message.ByBot {
+			left = append(left, row)
+			continue
+		}
+		key := outKey(w.st.Ref, row.place)
+		switch {
+		case people && row.Token == "":
+			gone = append(gone, row.Row.Out.ID)
+			err = w.batch.Delete(key, nil)
+		case people:
+			w.flying = append(w.flying, row.Row.Out.ID)
+			left = append(left, row)
+		default:
+			if row.Row.Epoch == w.was.state.Epoch { // one that people overtook before stays theirs
+				row.Row.Epoch = w.st.State.Epoch
+				err = putSealed(w.batch, w.now.key, key, row)
+			}
+			left = append(left, row)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("building outbox row: %w", err)
+		}
+	}
+	if people && (!slices.Equal(named, w.flying) || !slices.Equal(cancelled, gone)) {
+		return nil, store.ErrStale
+	}
+	return left, nil
+}
+
+// settle ends the attempt of the head row.
+func (w *write) settle(rows []outRow) (left []outRow, err error) {
+	end := w.st.Settle
+	if len(rows) == 0 || rows[0].Row.ID != end.Row || rows[0].Token != end.Token {
+		return nil, store.ErrStale
+	}
+	head := rows[0]
+	if end.Token == "" && !head.lapsed(w.was.state) {
+		return nil, store.ErrStale
+	}
+	if end.Unsure {
+		head.Unsure++
+	}
+	key := outKey(w.st.Ref, head.place)
+	switch end.End {
+	case store.Retry, store.Unsent:
+		if end.End == store.Unsent {
+			head.Attempt--
+		}
+		head.Token, head.Row.Due = "", end.Due
+		rows[0] = head
+		return rows, putSealed(w.batch, w.now.key, key, head)
+	case store.Bury:
+		dead := deadRow{Row: head.Row, Code: end.Code, Attempt: head.Attempt, Unsure: head.Unsure}
+		if err := w.bury(dead); err != nil {
+			return nil, err
+		}
+	}
+	if err := w.batch.Delete(key, nil); err != nil {
+		return nil, fmt.Errorf("building outbox row: %w", err)
+	}
+	return rows[1:], nil
+}
+
+// lapsed reports whether the row is the bot's and its term is over.
+func (r *outRow) lapsed(s *conversation.State) bool {
+	return r.Row.Out.By == message.ByBot && r.Row.Epoch != s.Epoch
 }
 
 // Pending implements store.Outbox.
-func (s *Store) Pending(ctx context.Context, now int64, limit int) ([]store.Ref, error) {
+func (s *Store) Pending(ctx context.Context, t store.Tenant, channel string, now int64, limit int) (refs []store.Ref, next int64, err error) {
 	if err := s.enter(ctx); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	defer s.life.RUnlock()
-	items := s.outbox.due(now, limit, s.o.Redeliver)
-	refs := make([]store.Ref, len(items))
-	for i, it := range items {
-		refs[i] = it.key.ref
+	q := s.outbox.of(t, channel, false)
+	if q == nil {
+		return nil, 0, nil
 	}
-	return refs, nil
+	for _, it := range q.due(now, limit, s.o.Redeliver) {
+		refs = append(refs, it.key.ref)
+	}
+	if at, ok := q.next(); ok {
+		next = max(at, 1)
+	}
+	return refs, next, nil
 }
 
 // Lease implements store.Outbox.
 func (s *Store) Lease(ctx context.Context, r store.Ref, now, until int64) (store.LeasedRow, error) {
-	for {
-		row, again, err := s.lease(ctx, r, now, until)
-		if !again || err != nil {
-			return row, err
-		}
-	}
-}
-
-// lease tries the head once; again is set when it dropped a row and there may be another.
-func (s *Store) lease(ctx context.Context, r store.Ref, now, until int64) (_ store.LeasedRow, again bool, err error) {
 	p, err := s.lockWrite(ctx, r)
 	if err != nil {
-		return store.LeasedRow{}, false, err
+		return store.LeasedRow{}, err
 	}
-	var told store.Hint
-	defer func() {
-		s.unlockWrite(p)
-		if told.State != nil {
-			s.hints.tell(told)
-		}
-	}()
+	defer s.unlockWrite(p)
 	rec, err := s.existing(r)
 	if err != nil {
-		return store.LeasedRow{}, false, err
+		return store.LeasedRow{}, err
 	}
 	if p.attempts[r].Live(now) {
-		return store.LeasedRow{}, false, store.ErrStale
+		return store.LeasedRow{}, store.ErrStale
 	}
 	head, ok, err := s.head(rec)
 	if err != nil {
-		return store.LeasedRow{}, false, err
+		return store.LeasedRow{}, err
 	}
 	if !ok || head.Row.Due > now {
-		return store.LeasedRow{}, false, store.ErrNotFound
+		return store.LeasedRow{}, store.ErrNotFound
+	}
+	if head.lapsed(rec.state) {
+		return store.LeasedRow{}, &store.LapsedError{Row: head.leased(r)}
 	}
 	if err := s.gate.check(); err != nil {
-		return store.LeasedRow{}, false, err
+		return store.LeasedRow{}, err
 	}
-	if head.Row.Out.By == message.ByBot && head.Row.Epoch != rec.state.Epoch {
-		told, err = s.outdated(p, rec, head)
-		return store.LeasedRow{}, true, err
+	if head.Token != "" {
+		head.Unsure++
 	}
-	head.Uncertain = head.Uncertain || head.Token != ""
 	head.Attempt++
 	head.Token = store.Token(s.o.IDs.Token())
 	b := s.db.NewBatch()
 	defer b.Close()
-	if err := putSealed(b, rec.key, outKey(rec, head.place), head); err != nil {
-		return store.LeasedRow{}, false, err
+	if err := putSealed(b, rec.key, outKey(r, head.place), head); err != nil {
+		return store.LeasedRow{}, err
 	}
 	if err := s.apply(b); err != nil {
-		return store.LeasedRow{}, false, err
+		return store.LeasedRow{}, err
 	}
 	p.attempts[r] = store.Lease{Token: head.Token, Until: until}
-	s.outbox.put(dueKey{ref: r}, until, head.Row.Due)
-	out := store.LeasedRow{Ref: r, Row: head.Row, Attempt: head.Attempt, Uncertain: head.Uncertain, Token: head.Token}
-	out.Row.Out.Attempt, out.Row.Out.Retry = head.Attempt, head.Uncertain
-	return out, false, nil
+	s.outbox.of(r.Tenant, rec.state.From.Channel, true).put(dueKey{ref: r}, until, head.Row.Due)
+	return head.leased(r), nil
 }
 
-// outdated drops a row of the bot that has lost its epoch, and says so in the log: it was in flight at the change of
-// owner, and its result is not known or was to be tried again.
-func (s *Store) outdated(p *partition, rec *record, row outRow) (store.Hint, error) {
-	status := message.Failed
-	if row.Token != "" || row.Uncertain {
-		status = message.Uncertain
+// headed indexes the head of the outbox as it will be: the first of left, or nothing.
+func (s *Store) headed(b *pebble.Batch, r store.Ref, channel string, left []outRow) (outboxChange, error) {
+	c := outboxChange{known: true, rows: len(left) > 0, channel: channel}
+	if c.rows {
+		c.due = left[0].Row.Due
+		c.at = c.due
 	}
-	op := s.o.IDs.Token()
-	d := conversation.Begin(rec.state, conversation.Env{Now: s.now(), Op: op, Actor: conversation.Actor{Kind: conversation.System}})
-	if err := d.Do(conversation.SetStatus{ID: row.Row.Out.ID, Status: status, Code: "owner_changed"}); err != nil {
-		return store.Hint{}, fmt.Errorf("dropping an outbox row: %w", err)
-	}
-	t, err := s.tenant(rec.ref.Tenant)
-	if err != nil {
-		return store.Hint{}, err
-	}
-	st := store.Step{Ref: rec.ref, Op: store.Token(op), Base: rec.version(), Events: d.Events, State: &d.State}
-	w := s.begin(p, t, st, rec)
-	defer w.end()
-	if err := w.build(); err != nil {
-		return store.Hint{}, err
-	}
-	if w.outbox, err = s.without(w.batch, rec, row.place); err != nil {
-		return store.Hint{}, err
-	}
-	if err := s.apply(w.batch); err != nil {
-		return store.Hint{}, err
-	}
-	delete(p.attempts, rec.ref)
-	w.show()
-	return store.Hint{Ref: rec.ref, State: st.State, Events: st.Events}, nil
-}
-
-// without deletes a row and indexes the new head.
-func (s *Store) without(b *pebble.Batch, rec *record, place uint64) (outboxChange, error) {
-	if err := b.Delete(outKey(rec, place), nil); err != nil {
-		return outboxChange{}, fmt.Errorf("building outbox row: %w", err)
-	}
-	var left []outRow
-	if err := s.rows(rec, func(row outRow) (bool, error) {
-		if row.place != place {
-			left = append(left, row)
-		}
-		return len(left) == 0, nil
-	}); err != nil {
-		return outboxChange{}, err
-	}
-	return s.headed(b, rec.ref, left)
-}
-
-// Settle implements store.Outbox. An attempt that is over, or was taken over, is store.ErrStale.
-func (s *Store) Settle(ctx context.Context, leased store.LeasedRow, res store.SendResult) error {
-	p, err := s.lockWrite(ctx, leased.Ref)
-	if err != nil {
-		return err
-	}
-	defer s.unlockWrite(p)
-	rec, err := s.existing(leased.Ref)
-	if err != nil {
-		return err
-	}
-	head, ok, err := s.head(rec)
-	if err != nil {
-		return err
-	}
-	if !ok || leased.Token == "" || head.Token != leased.Token {
-		return store.ErrStale
-	}
-	b := s.db.NewBatch()
-	defer b.Close()
-	var c outboxChange
-	if !res.Delivered && res.Retry != 0 {
-		head.Token, head.Uncertain, head.Row.Due = "", head.Uncertain || res.Uncertain, res.Retry
-		if err := putSealed(b, rec.key, outKey(rec, head.place), head); err != nil {
-			return err
-		}
-		c, err = s.headed(b, rec.ref, []outRow{head})
-	} else {
-		c, err = s.without(b, rec, head.place)
-		if err == nil && !res.Delivered {
-			err = s.bury(b, rec, head, res)
+	was, had := s.outbox.row(r, channel)
+	if had && (!c.rows || was != c.due) {
+		if err := b.Delete(indexKey(dueOutbox, was, r, channel), nil); err != nil {
+			return c, fmt.Errorf("indexing outbox: %w", err)
 		}
 	}
-	if err != nil {
-		return err
+	if c.rows && (!had || was != c.due) {
+		if err := b.Set(indexKey(dueOutbox, c.due, r, channel), nil, nil); err != nil {
+			return c, fmt.Errorf("indexing outbox: %w", err)
+		}
 	}
-	if err := s.apply(b); err != nil {
-		return err
-	}
-	delete(p.attempts, rec.ref)
-	c.show(s, rec.ref)
-	return nil
+	return c, nil
 }

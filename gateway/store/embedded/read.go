@@ -38,7 +38,9 @@ func (s *Store) Find(ctx context.Context, t store.Tenant, a message.Address, ids
 			return store.Found{}, err
 		}
 		if rec != nil {
-			found.Snapshot = s.snapshot(p, rec)
+			if found.Snapshot, err = s.snapshot(p, rec); err != nil {
+				return store.Found{}, err
+			}
 		}
 	}
 	if len(ids) == 0 {
@@ -80,8 +82,9 @@ func (s *Store) writes(p *partition, keys *tenant, t store.Tenant, a message.Add
 }
 
 // snapshot shows a record to the outside. The caller holds the partition's lock.
-func (s *Store) snapshot(p *partition, rec *record) *store.Snapshot {
-	return &store.Snapshot{Ref: rec.ref, Version: rec.version(), State: rec.state, Lease: p.leases[rec.ref]}
+func (s *Store) snapshot(p *partition, rec *record) (*store.Snapshot, error) {
+	out, err := s.outgoing(rec)
+	return &store.Snapshot{Ref: rec.ref, Version: rec.version(), State: rec.state, Lease: p.leases[rec.ref], Outgoing: out}, err
 }
 
 func identityKey(t *tenant, a message.Address) []byte {
@@ -100,7 +103,7 @@ func (s *Store) Load(ctx context.Context, r store.Ref) (*store.Snapshot, error) 
 	if err != nil {
 		return nil, err
 	}
-	return s.snapshot(p, rec), nil
+	return s.snapshot(p, rec)
 }
 
 // existing is record with store.ErrNotFound in place of nil.

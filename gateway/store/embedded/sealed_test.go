@@ -86,9 +86,9 @@ func TestCanary(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Settle(ctx, row, store.SendResult{Code: canary, Now: 1}); err != nil {
-		t.Fatal(err)
-	}
+	bury := store.Step{Ref: st.Ref, Base: "op", Op: "op-2", State: &d.State}
+	bury.Settle = &store.Settlement{Row: row.Row.ID, Token: row.Token, End: store.Bury, Code: canary}
+	commit(t, s, bury)
 	if _, _, err := s.Blobs().Put(ctx, st.Ref, strings.NewReader(strings.Repeat(canary, 10000)), 1<<20); err != nil {
 		t.Fatal(err)
 	}

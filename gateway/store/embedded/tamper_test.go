@@ -167,7 +167,7 @@ func TestCheckFinds(t *testing.T) {
 		"key lost":          func(w rows) { del(dataKeyKey(w.r))(w) },
 		"not in the queue":  func(w rows) { del(indexKey(dueQueue, 0, w.r, ""))(w) },
 		"timer lost":        func(w rows) { del(indexKey(dueTimer, 99, w.r, "idle"))(w) },
-		"outbox index lost": func(w rows) { del(indexKey(dueOutbox, 7, w.r, ""))(w) },
+		"outbox index lost": func(w rows) { del(indexKey(dueOutbox, 7, w.r, "c"))(w) },
 		"a timer too many":  func(w rows) { set(w, indexKey(dueTimer, 98, w.r, "idle"), nil) },
 		"work that is none": func(w rows) { set(w, indexKey(dueWork, 0, w.r, ""), nil) },
 		"index row of none": func(w rows) { set(w, []byte("x?"), nil) },

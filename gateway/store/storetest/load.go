@@ -138,7 +138,7 @@ func (w *worker) turn(ctx context.Context, a message.Address) error {
 		ID: w.ids.New(id.Message, 0),
 		In: message.Inbound{ID: clientID, From: a, Kind: message.Text, Text: "what about my order " + clientID},
 	}, conversation.SetTimer{Timer: conversation.Timer{Name: conversation.TimerIdle, At: w.now().UnixMilli() + 1000}})
-	d := w.draft(&st, state, conversation.Actor{Kind: conversation.Customer}, cmds)
+	d := w.draft(&st, state, nil, conversation.Actor{Kind: conversation.Customer}, cmds)
 	for _, e := range d.Events {
 		if e.Type == conversation.MessageReceived {
 			st.Dedupe = []store.Dedupe{{From: a, ID: clientID, Seq: e.Seq}}
@@ -162,6 +162,13 @@ func (w *worker) follow(ctx context.Context, last store.Step) error {
 	next := store.Step{Ref: last.Ref, Base: last.Op, Op: store.Token(w.ids.Token())}
 	var by conversation.Actor
 	var cmds []conversation.Command
+	snap, err := w.s.Load(ctx, last.Ref)
+	if err != nil {
+		return err
+	}
+	if snap.Version != last.Op {
+		return store.ErrStale
+	}
 	s := last.State
 	switch kind := s.Owner.Kind; {
 	case kind == message.OwnerBot && w.rng.IntN(8) == 0:
@@ -170,12 +177,13 @@ func (w *worker) follow(ctx context.Context, last store.Step) error {
 	case kind == message.OwnerBot && s.Turn == nil:
 		by = bot
 		cmds = append(cmds, conversation.StartTurn{ID: w.ids.New(id.Turn, 0)})
-		d := w.draft(&next, s, by, cmds)
+		d := w.draft(&next, s, nil, by, cmds)
 		say.Turn = d.State.Turn.ID
 		cmds = append(cmds, conversation.AnswerTurn{Turn: say.Turn, Decision: conversation.Decision{Kind: conversation.DecisionPass}, Parts: []conversation.Sent{say}})
-		next.Outbox = []store.OutboxRow{{ID: w.ids.New(id.Row, 0), Epoch: s.Epoch, Due: w.now().UnixMilli(), Out: message.Outbound{
-			ID: say.ID, To: s.From, Part: say.Part, By: message.ByBot,
-		}}}
+		next.Outbox = []store.OutboxRow{{
+			ID: store.RowOf(say.ID), Epoch: s.Epoch, Seq: s.Seq + 3, At: w.now().UnixMilli(), Due: w.now().UnixMilli(),
+			Out: message.Outbound{ID: say.ID, To: s.From, Part: say.Part, By: message.ByBot},
+		}}
 	case kind == message.OwnerQueued:
 		by = human
 		cmds = append(cmds, conversation.Claim{Name: "Ann"})
@@ -185,24 +193,44 @@ func (w *worker) follow(ctx context.Context, last store.Step) error {
 	default:
 		return nil
 	}
-	w.draft(&next, s, by, cmds)
+	w.draft(&next, s, snap.Outgoing, by, cmds)
 	if _, err := w.s.Commit(ctx, next); err != nil {
 		return err
 	}
+	return w.send(ctx, last.Ref)
+}
+
+// send sends the head of a conversation's outbox, or dies over it.
+func (w *worker) send(ctx context.Context, r store.Ref) error {
 	now := w.now().UnixMilli()
-	row, err := w.s.Lease(ctx, last.Ref, now, now+1000)
-	if err != nil || w.rng.IntN(4) == 0 { // a sender that dies
+	row, err := w.s.Lease(ctx, r, now, now+1000)
+	var lapsed *store.LapsedError
+	if errors.As(err, &lapsed) {
+		row = lapsed.Row
+	} else if err != nil || w.rng.IntN(4) == 0 { // a sender that dies
 		if errors.Is(err, store.ErrNotFound) {
 			return nil
 		}
 		return err
 	}
-	return w.s.Settle(ctx, row, store.SendResult{Delivered: w.rng.IntN(10) != 0, Code: "refused", Now: now})
+	snap, err := w.s.Load(ctx, r)
+	if err != nil {
+		return err
+	}
+	st := store.Step{Ref: r, Base: snap.Version, Op: store.Token(w.ids.Token())}
+	st.Settle = &store.Settlement{Row: row.Row.ID, Token: row.Token}
+	status := conversation.SetStatus{ID: row.Row.Out.ID, Status: message.Sent}
+	if lapsed == nil && w.rng.IntN(10) == 0 {
+		st.Settle.End, st.Settle.Code, status.Status = store.Bury, "refused", message.Failed
+	}
+	w.draft(&st, snap.State, nil, conversation.Actor{Kind: conversation.System}, []conversation.Command{status})
+	_, err = w.s.Commit(ctx, st)
+	return err
 }
 
 // draft fills in what cmds make of state. Commands that the state does not allow leave it as it is.
-func (w *worker) draft(st *store.Step, state *conversation.State, by conversation.Actor, cmds []conversation.Command) *conversation.Draft {
-	d := conversation.Begin(state, conversation.Env{Now: w.now().UnixMilli(), Op: string(st.Op), Actor: by})
+func (w *worker) draft(st *store.Step, state *conversation.State, out []conversation.Outgoing, by conversation.Actor, cmds []conversation.Command) *conversation.Draft {
+	d := conversation.Begin(state, conversation.Env{Now: w.now().UnixMilli(), Op: string(st.Op), Actor: by, Outgoing: out})
 	for _, c := range cmds {
 		_ = d.Do(c)
 	}

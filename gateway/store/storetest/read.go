@@ -199,10 +199,7 @@ func testTenancy(t *testing.T, w *world) {
 		"attachment": func(r store.Ref) (any, error) { return w.Store.Attachment(ctx, r, "a_1") },
 		"drop":       func(r store.Ref) (any, error) { return nil, w.Store.Drop(ctx, r, "x") },
 		"outbox":     func(r store.Ref) (any, error) { return w.Store.Lease(ctx, r, w.clock.Milli(), w.clock.Milli()+1) },
-		"settle": func(r store.Ref) (any, error) {
-			return nil, w.Store.Settle(ctx, store.LeasedRow{Ref: r}, store.SendResult{})
-		},
-		"entries": func(r store.Ref) (any, error) { return w.Store.Entries(ctx, r.Tenant, r.ID, 0, 10) },
+		"entries":    func(r store.Ref) (any, error) { return w.Store.Entries(ctx, r.Tenant, r.ID, 0, 10) },
 	} {
 		got, err := ask(foreign)
 		none, errNone := ask(unknown)
@@ -239,7 +236,14 @@ func testTenancy(t *testing.T, w *world) {
 	}
 	_, err = w.Store.Current(ctx, other, "rules")
 	w.wantErr(err, store.ErrNotFound, "a foreign document")
-	w.wantErr(w.Store.Redrive(ctx, other, row.ID, true), store.ErrNotFound, "a foreign row")
+	leased, err := w.lease(st.Ref)
+	w.noErr(err, "leasing")
+	w.noErr(w.settle(leased, store.Settlement{End: store.Bury}), "burying")
+	_, err = w.Store.DeadLetter(ctx, other, row.ID)
+	w.wantErr(err, store.ErrNotFound, "a foreign dead letter")
+	if dead, _, err := w.Store.DeadLetters(ctx, other, "", 10); err != nil || len(dead) != 0 {
+		t.Errorf("foreign dead letters: %v, %v", dead, err)
+	}
 }
 
 func testReopen(t *testing.T, w *world) {

@@ -89,6 +89,10 @@ func Run(t *testing.T, open func(t *testing.T, c *Clock) Opened) {
 		{"claims control", testClaimsControl},
 		{"outbox order", testOutboxOrder},
 		{"outbox cancel", testOutboxCancel},
+		{"outbox in flight", testOutboxInFlight},
+		{"outbox race", testOutboxRace},
+		{"outbox terms", testOutboxTerms},
+		{"outbox channels", testOutboxChannels},
 		{"outbox restart", testOutboxRestart},
 		{"dead letters", testDeadLetters},
 		{"audit", testAudit},
@@ -169,10 +173,11 @@ func (w *world) step(r store.Ref, snap *store.Snapshot, by conversation.Actor, c
 func (w *world) draft(r store.Ref, snap *store.Snapshot, by conversation.Actor, cmds ...conversation.Command) (store.Step, error) {
 	st := store.Step{Ref: r, Op: store.Token(w.ids.Token())}
 	state := new(conversation.State)
+	env := conversation.Env{Now: w.clock.Milli(), Op: string(st.Op), Actor: by}
 	if snap != nil {
-		st.Base, state = snap.Version, snap.State
+		st.Base, state, env.Outgoing = snap.Version, snap.State, snap.Outgoing
 	}
-	d := conversation.Begin(state, conversation.Env{Now: w.clock.Milli(), Op: string(st.Op), Actor: by})
+	d := conversation.Begin(state, env)
 	for _, c := range cmds {
 		if err := d.Do(c); err != nil {
 			return st, err
