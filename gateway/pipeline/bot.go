@@ -121,3 +121,14 @@ func (b *Bot) next() (r store.Ref, ok bool) {
 	delete(b.inLine, r)
 	return r, true
 }
+
+// disband empties the line of a bot that serves no channel any more. Who is refused a place after that is found by the
+// store.
+func (b *Bot) disband() []store.Ref {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	line := b.line
+	b.line = nil
+	clear(b.inLine)
+	return line
+}

@@ -17,8 +17,8 @@ import (
 
 // Edge is the pipeline as one channel sees it: its Inbox and its Timeline.
 type Edge struct {
-	p  *Pipeline
-	ch *Channel
+	p     *Pipeline
+	first *Channel // as it was when the edge was made
 }
 
 var (
@@ -28,16 +28,19 @@ var (
 
 // Edge returns the edge of a configured channel.
 func (p *Pipeline) Edge(key string) (*Edge, error) {
-	ch := p.channels[key]
+	ch := p.channel(key)
 	if ch == nil {
 		return nil, fmt.Errorf("%w: channel %q", adapters.ErrNotFound, key)
 	}
-	return &Edge{p: p, ch: ch}, nil
+	return &Edge{p: p, first: ch}, nil
 }
+
+// ch returns the channel as it is now.
+func (e *Edge) ch() *Channel { return e.p.latest(e.first) }
 
 // Accept implements adapters.Inbox.
 func (e *Edge) Accept(ctx context.Context, in message.Inbound) (adapters.Receipt, error) {
-	in.From.Channel = e.ch.Key
+	in.From.Channel = e.ch().Key
 	if in.ID == "" || in.From.Address == "" || !in.Kind.Valid() {
 		return adapters.Receipt{}, &adapters.RefusedError{Code: "bad_request", Detail: "a message needs an id, a sender and a kind"}
 	}
@@ -45,10 +48,10 @@ func (e *Edge) Accept(ctx context.Context, in message.Inbound) (adapters.Receipt
 		return adapters.Receipt{}, fmt.Errorf("%w: %w", adapters.ErrUnavailable, errStopped)
 	}
 	defer e.p.group.Done()
-	if err := e.p.admit(ctx, e.ch, in); err != nil {
+	if err := e.p.admit(ctx, e.ch(), in); err != nil {
 		return adapters.Receipt{}, err
 	}
-	a, err := e.p.accept(ctx, e.ch, in)
+	a, err := e.p.accept(ctx, e.ch(), in)
 	if err != nil {
 		return adapters.Receipt{}, err
 	}
@@ -93,15 +96,15 @@ func (e *Edge) Identify(ctx context.Context, from message.Address, pr message.Pr
 // onCurrent does something to the conversation in which an address would write, opening one if there is none. It does not
 // reopen one: only a message does.
 func (e *Edge) onCurrent(ctx context.Context, from message.Address, do func(*conversation.Draft) error) (store.Ref, error) {
-	from.Channel = e.ch.Key
+	from.Channel = e.ch().Key
 	p := e.p
 	op := store.Token(p.IDs.Token())
 	for {
-		found, err := p.Store.Find(ctx, e.ch.Tenant.Handle, from, nil)
+		found, err := p.Store.Find(ctx, e.ch().Tenant.Handle, from, nil)
 		if err != nil {
 			return store.Ref{}, unavailable(err)
 		}
-		d, step := p.draft(e.ch, found.Snapshot, op, from, p.ms())
+		d, step := p.draft(e.ch(), found.Snapshot, op, from, p.ms())
 		if do != nil {
 			if err := do(d); err != nil {
 				return store.Ref{}, err
@@ -124,7 +127,7 @@ func (e *Edge) onCurrent(ctx context.Context, from message.Address, do func(*con
 
 // Observe implements adapters.Inbox. What is observed of a conversation that is not the sender's own goes nowhere.
 func (e *Edge) Observe(o message.Observation) {
-	o.From.Channel = e.ch.Key
+	o.From.Channel = e.ch().Key
 	var snap *store.Snapshot
 	if o.ReadIn != "" {
 		own, err := e.own(e.p.root, o.From, o.ReadIn)
@@ -133,7 +136,7 @@ func (e *Edge) Observe(o message.Observation) {
 		}
 		snap = own
 	} else {
-		found, err := e.p.Store.Find(e.p.root, e.ch.Tenant.Handle, o.From, nil)
+		found, err := e.p.Store.Find(e.p.root, e.ch().Tenant.Handle, o.From, nil)
 		if err != nil || found.Snapshot == nil {
 			return
 		}
@@ -144,9 +147,9 @@ func (e *Edge) Observe(o message.Observation) {
 
 // Watch implements adapters.Timeline.
 func (e *Edge) Watch(from message.Address) adapters.Watch {
-	from.Channel = e.ch.Key
+	from.Channel = e.ch().Key
 	out := &edgeWatch{signals: make(chan adapters.Signal, 16)}
-	out.w = e.p.hub.watch(addressKey(e.ch.Tenant.Handle.Name(), from), false, func(f signalFrame) {
+	out.w = e.p.hub.watch(addressKey(e.ch().Tenant.Handle.Name(), from), false, func(f signalFrame) {
 		select {
 		case out.signals <- adapters.Signal{Typing: f.typing, By: f.by, Name: f.name, Position: f.position, Read: f.read}:
 		default:
@@ -186,8 +189,8 @@ func parseCursor(c adapters.Cursor) (conv string, vseq uint64, err error) {
 
 // Read implements adapters.Timeline.
 func (e *Edge) Read(ctx context.Context, from message.Address, after adapters.Cursor, limit int) (adapters.Page, error) {
-	from.Channel = e.ch.Key
-	found, err := e.p.Store.Find(ctx, e.ch.Tenant.Handle, from, nil)
+	from.Channel = e.ch().Key
+	found, err := e.p.Store.Find(ctx, e.ch().Tenant.Handle, from, nil)
 	if err != nil {
 		return adapters.Page{}, unavailable(err)
 	}
@@ -238,7 +241,7 @@ func (e *Edge) Read(ctx context.Context, from message.Address, after adapters.Cu
 
 // own loads a conversation if it is the address' own; a foreign one is as unknown as any.
 func (e *Edge) own(ctx context.Context, from message.Address, conv string) (*store.Snapshot, error) {
-	snap, err := e.p.Store.Load(ctx, store.Ref{Tenant: e.ch.Tenant.Handle, ID: conv})
+	snap, err := e.p.Store.Load(ctx, store.Ref{Tenant: e.ch().Tenant.Handle, ID: conv})
 	if errors.Is(err, store.ErrNotFound) || err == nil && snap.State.From != from {
 		return nil, adapters.ErrNotFound
 	}

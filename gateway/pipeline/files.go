@@ -85,8 +85,8 @@ func (f *Files) attach(ctx context.Context, ref store.Ref, a store.Attachment) e
 // Get implements adapters.Blobs: the id is looked for in the sender's conversations, the present one first.
 func (f *Files) Get(ctx context.Context, from message.Address, attachment string) (message.Attachment, io.ReadCloser, error) {
 	p := f.edge.p
-	from.Channel = f.edge.ch.Key
-	found, err := p.Store.Find(ctx, f.edge.ch.Tenant.Handle, from, nil)
+	from.Channel = f.edge.ch().Key
+	found, err := p.Store.Find(ctx, f.edge.ch().Tenant.Handle, from, nil)
 	if err != nil {
 		return message.Attachment{}, nil, unavailable(err)
 	}

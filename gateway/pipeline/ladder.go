@@ -144,7 +144,7 @@ func (p *Pipeline) returnPage(t *Tenant) (returned int) {
 			continue
 		}
 		_, err := p.Act(p.root, w.Ref, system, store.Token(p.IDs.Token()), func(d *conversation.Draft) error {
-			if ch := p.channels[d.State.From.Channel]; ch == nil || !ch.up() {
+			if ch := p.channel(d.State.From.Channel); ch == nil || !ch.up() {
 				return conversation.ErrNothing // it is another bot that is back
 			}
 			if err := d.Do(conversation.Release{Auto: true}); err != nil {

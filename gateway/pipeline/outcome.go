@@ -15,7 +15,7 @@ import (
 // end of the turn that holds it or the change of owner that took it away from the bot. So the answer is the same for the
 // first caller, for one who joins, and for one who asks again after a restart.
 func (e *Edge) Outcome(ctx context.Context, r adapters.Receipt) (adapters.Outcome, error) {
-	ref := store.Ref{Tenant: e.ch.Tenant.Handle, ID: r.Conversation}
+	ref := store.Ref{Tenant: e.ch().Tenant.Handle, ID: r.Conversation}
 	f := follow{vseq: r.VSeq, message: r.Message}
 	if a, ok := r.Trace.(*accepted); ok { // its own commit is at hand: no need to read it back
 		f.seq = a.events[0].Seq - 1

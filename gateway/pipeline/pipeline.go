@@ -24,6 +24,7 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"turnout/adapters/worker"
@@ -96,6 +97,14 @@ func (t *Tenant) ready(now func() time.Time, renewed func()) {
 	}
 }
 
+// inherit takes over what was counted for the tenant under the settings before.
+func (t *Tenant) inherit(old *Tenant) {
+	if old == nil || old == t || t.throttle != nil || old.Limits != t.Limits {
+		return
+	}
+	t.throttle, t.budget = old.throttle, old.budget
+}
+
 // Channel is what a turn needs to know of a channel.
 type Channel struct {
 	Key          string
@@ -109,11 +118,10 @@ type Channel struct {
 // Pipeline carries turns. It is safe for concurrent use.
 type Pipeline struct {
 	Options
-	channels map[string]*Channel
-	bots     []*Bot
-	hub      *hub
-	hints    io.Closer
-	wake     chan struct{} // capacity 1: there may be work
+	routing atomic.Pointer[routing]
+	hub     *hub
+	hints   io.Closer
+	wake    chan struct{} // capacity 1: there may be work
 
 	crew  *worker.Crew
 	root  context.Context // ends the bot calls when Stop's patience is over
@@ -123,23 +131,81 @@ type Pipeline struct {
 	group sync.WaitGroup
 }
 
+// routing is which channel there is, and whose bots. It is never changed, only replaced.
+type routing struct {
+	channels map[string]*Channel
+	bots     []*Bot
+}
+
 // New returns a pipeline. It does nothing by itself until Run. Bot calls live under ctx.
 func New(ctx context.Context, o Options) *Pipeline {
-	p := &Pipeline{Options: o, channels: map[string]*Channel{}, hub: newHub(), wake: make(chan struct{}, 1), crew: worker.New()}
+	p := &Pipeline{Options: o, hub: newHub(), wake: make(chan struct{}, 1), crew: worker.New()}
 	p.root, p.abort = context.WithCancelCause(ctx)
 	p.hints = o.Store.Subscribe(p.hub.publish)
+	p.routing.Store(&routing{})
+	p.Replace(o.Channels)
+	return p
+}
+
+// Replace puts other channels in the place of those that there are. What runs goes on as it began: a turn ends with the
+// tenant, the channel and the bot it was started with. A *Bot that is in the new list as well keeps its calls, its breaker
+// and its line; one that is not gives its line to the sweep. A *Tenant of the name of an old one takes over what was
+// counted for that one, if their limits are the same. Only one call runs at a time.
+func (p *Pipeline) Replace(channels []*Channel) {
+	old := p.routing.Load()
+	tenants := map[string]*Tenant{}
+	for _, c := range old.channels {
+		tenants[c.Tenant.Handle.Name()] = c.Tenant
+	}
 	seen := map[*Bot]bool{}
-	for _, c := range o.Channels {
-		p.channels[c.Key] = c
+	for _, b := range old.bots {
+		seen[b] = true
+	}
+	next := &routing{channels: map[string]*Channel{}}
+	listed := map[*Bot]bool{}
+	for _, c := range channels {
+		next.channels[c.Key] = c
 		back := func() { p.goes("returning conversations", func() { p.returnAll(c.Tenant) }) }
-		c.Tenant.ready(o.Now, back)
-		for b := c.Bot; b != nil && !seen[b]; b = b.Alternate {
-			seen[b] = true
-			p.bots = append(p.bots, b)
-			b.ready(p.kick, back, c.Tenant.budget)
+		c.Tenant.inherit(tenants[c.Tenant.Handle.Name()])
+		c.Tenant.ready(p.Now, back)
+		for b := c.Bot; b != nil && !listed[b]; b = b.Alternate {
+			listed[b] = true
+			next.bots = append(next.bots, b)
+			if !seen[b] {
+				b.ready(p.kick, back, c.Tenant.budget)
+			}
 		}
 	}
-	return p
+	p.routing.Store(next)
+	for _, b := range old.bots {
+		if !listed[b] {
+			p.adopt(b)
+		}
+	}
+}
+
+// adopt serves the line of a bot that is gone: each conversation goes to the bot that its channel has now.
+func (p *Pipeline) adopt(gone *Bot) {
+	refs := gone.disband()
+	if len(refs) == 0 {
+		return
+	}
+	p.goes("handing on the line of a bot", func() {
+		for _, r := range refs {
+			p.take(p.root, r)
+		}
+	})
+}
+
+// channel returns the channel of a key, nil when there is none.
+func (p *Pipeline) channel(key string) *Channel { return p.routing.Load().channels[key] }
+
+// latest returns a channel as it is now; one that was taken away, as it was.
+func (p *Pipeline) latest(c *Channel) *Channel {
+	if now := p.channel(c.Key); now != nil {
+		return now
+	}
+	return c
 }
 
 // errStopped says that the pipeline takes no new work.
@@ -212,7 +278,7 @@ var system = conversation.Actor{Kind: conversation.System}
 
 // commit tries a step until its outcome is known or ctx ends. ErrUnknown is repeated under the same op, which is safe.
 func (p *Pipeline) commit(ctx context.Context, s store.Step) (store.Done, error) {
-	if ch := p.channels[s.State.From.Channel]; ch != nil && ch.Push {
+	if ch := p.channel(s.State.From.Channel); ch != nil && ch.Push {
 		pushed(&s)
 	}
 	for {

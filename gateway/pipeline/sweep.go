@@ -44,7 +44,7 @@ func (p *Pipeline) sweepUntil(ctx context.Context) error {
 // Sweep looks once at everything that is due and returns the instant of the next thing (ms, 0 for none).
 func (p *Pipeline) Sweep(ctx context.Context) (next int64) {
 	defer p.recovered("the sweep")
-	for _, b := range p.bots {
+	for _, b := range p.routing.Load().bots {
 		for r, ok := b.next(); ok && ctx.Err() == nil; r, ok = b.next() {
 			p.take(ctx, r)
 		}
@@ -79,7 +79,7 @@ func (p *Pipeline) take(ctx context.Context, r store.Ref) {
 	if !snap.State.Working() || snap.Lease.Live(now) {
 		return
 	}
-	ch := p.channels[snap.State.From.Channel]
+	ch := p.channel(snap.State.From.Channel)
 	if ch == nil || ch.Bot == nil {
 		p.Log.Warn("a conversation has work on a channel that is not configured", "conversation", r.ID)
 		return
@@ -187,7 +187,7 @@ func (p *Pipeline) fire(ctx context.Context, j store.Job) {
 // idle ends a conversation that nobody has written in for long and that no person was involved in.
 func (p *Pipeline) idle(d *conversation.Draft) error {
 	s := &d.State
-	ch := p.channels[s.From.Channel]
+	ch := p.channel(s.From.Channel)
 	if ch == nil || s.HumanInvolved || s.MustReachHuman || s.Owner.Kind != message.OwnerBot {
 		return nil
 	}

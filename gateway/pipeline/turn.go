@@ -388,7 +388,7 @@ func (p *Pipeline) settleOnce(f *flight, op store.Token, decide func(*conversati
 		return fmt.Errorf("deciding: %w", err)
 	}
 	step := store.Step{Ref: f.ref, Op: op, Base: snap.Version, Holding: f.lease.Token, Drop: true}
-	next := p.startTurn(d, f.ch, f.ref, store.Lease{}, d.Now())
+	next := p.startTurn(d, p.latest(f.ch), f.ref, store.Lease{}, d.Now())
 	defer next.abandon()
 	if next != nil {
 		step.Take = next.lease

@@ -449,16 +449,25 @@ type VersionedDoc struct {
 	Digest string
 	Body   []byte
 	At     int64
+	// By is who published it, in the form of an audit entry's actor: "owner:ana", "operator:1000". Empty: the node itself.
+	By string `json:",omitempty"`
 }
+
+// VersionPublished is the type of the entry that Publish adds to the tenant's audit chain: its Kind is the name of the
+// document and the number of the version ("rules 7"), its Digest and Actor are the version's.
+const VersionPublished = "version.published"
 
 // Versions keeps documents by version: a rule set stays loadable while a message refers to it.
 type Versions interface {
-	// Publish adds version prev+1 of a named document, or ErrStale when prev is not the newest.
+	// Publish adds version prev+1 of a named document, or ErrStale when prev is not the newest. The version and its entry
+	// in the tenant's audit chain are one commit.
 	Publish(ctx context.Context, t Tenant, doc string, prev int, v VersionedDoc) error
 	// Current returns the newest version, or ErrNotFound.
 	Current(ctx context.Context, t Tenant, doc string) (VersionedDoc, error)
 	// Version returns version n, or ErrNotFound.
 	Version(ctx context.Context, t Tenant, doc string, n int) (VersionedDoc, error)
+	// Tenants lists those that have anything in the store, sorted by name.
+	Tenants(ctx context.Context) ([]Tenant, error)
 }
 
 // Hints are lossy wake-ups: a reader always reads again by sequence.

@@ -148,6 +148,16 @@ func (s *Store) Append(ctx context.Context, t store.Tenant, e audit.Entry) error
 	if err := s.trouble.now(); err != nil {
 		return err
 	}
+	b := s.db.NewBatch()
+	defer b.Close()
+	if err := s.addEntry(b, t, e); err != nil {
+		return err
+	}
+	return s.apply(b)
+}
+
+// addEntry adds an entry to a batch for the tenant's own chain, whose lock the caller holds.
+func (s *Store) addEntry(b *pebble.Batch, t store.Tenant, e audit.Entry) error {
 	var head audit.Head
 	headKey := tenantKey(t.Name(), 'h')
 	row, err := s.get(headKey)
@@ -163,8 +173,6 @@ func (s *Store) Append(ctx context.Context, t store.Tenant, e audit.Entry) error
 	if err != nil {
 		return err
 	}
-	b := s.db.NewBatch()
-	defer b.Close()
 	if err := errors.Join(
 		b.Set(be64(tenantKey(t.Name(), 'u'), link.Entry.N), link.Bytes, nil),
 		b.Set(headKey, encodeHead(link.Head), nil),
@@ -172,5 +180,5 @@ func (s *Store) Append(ctx context.Context, t store.Tenant, e audit.Entry) error
 	); err != nil {
 		return fmt.Errorf("building audit row: %w", err)
 	}
-	return s.apply(b)
+	return nil
 }

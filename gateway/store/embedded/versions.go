@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"encoding/json"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 
+	"turnout/gateway/audit"
 	"turnout/gateway/store"
 )
 
@@ -61,6 +63,13 @@ func (s *Store) Publish(ctx context.Context, t store.Tenant, doc string, prev in
 	defer b.Close()
 	if err := b.Set(key, sealed, nil); err != nil {
 		return fmt.Errorf("building version: %w", err)
+	}
+	entry := audit.Entry{
+		At: v.At, Type: store.VersionPublished, Kind: fmt.Sprintf("%s %d", doc, v.N), Op: s.o.IDs.Token(),
+		Actor: cmp.Or(v.By, "system"), Digest: v.Digest,
+	}
+	if err := s.addEntry(b, t, entry); err != nil {
+		return err
 	}
 	return s.apply(b)
 }
@@ -138,4 +147,20 @@ func (s *Store) readDoc(ctx context.Context, t store.Tenant, read func(*tenant) 
 		return store.VersionedDoc{}, err
 	}
 	return read(keys)
+}
+
+// Tenants implements store.Versions.
+func (s *Store) Tenants(ctx context.Context) ([]store.Tenant, error) {
+	if err := s.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer s.life.RUnlock()
+	var out []store.Tenant
+	prefix := []byte{spaceKey, 't'}
+	err := s.each(prefix, after(prefix), func(k, _ []byte) (bool, error) {
+		t, err := store.NewTenant(string(k[len(prefix):]))
+		out = append(out, t)
+		return err == nil, err
+	})
+	return out, err
 }

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -83,13 +84,15 @@ func testVersions(t *testing.T, w *world) {
 	_, err := w.Store.Current(ctx, w.tenant, "rules")
 	w.wantErr(err, store.ErrNotFound, "before the first")
 	for n := range 3 {
-		w.noErr(w.Store.Publish(ctx, w.tenant, "rules", n, store.VersionedDoc{Digest: fmt.Sprint("d", n+1), Body: []byte{byte(n)}, At: 5}), "publishing")
+		w.noErr(w.Store.Publish(ctx, w.tenant, "rules", n, store.VersionedDoc{
+			Digest: fmt.Sprint("d", n+1), Body: []byte{byte(n)}, At: 5, By: []string{"", "owner:ana", "author:ben"}[n],
+		}), "publishing")
 	}
 	w.wantErr(w.Store.Publish(ctx, w.tenant, "rules", 2, store.VersionedDoc{}), store.ErrStale, "on an old version")
 	w.wantErr(w.Store.Publish(ctx, w.tenant, "rules", 9, store.VersionedDoc{}), store.ErrStale, "on one that is not there")
 	w.reopen()
 	cur, err := w.Store.Current(ctx, w.tenant, "rules")
-	if err != nil || cur.N != 3 || cur.Digest != "d3" || string(cur.Body) != "\x02" || cur.At != 5 {
+	if err != nil || cur.N != 3 || cur.Digest != "d3" || string(cur.Body) != "\x02" || cur.At != 5 || cur.By != "author:ben" {
 		t.Errorf("current: %+v, %v", cur, err)
 	}
 	old, err := w.Store.Version(ctx, w.tenant, "rules", 1)
@@ -102,6 +105,29 @@ func testVersions(t *testing.T, w *world) {
 	}
 	_, err = w.Store.Current(ctx, w.tenant, "rule")
 	w.wantErr(err, store.ErrNotFound, "the beginning of a name")
+
+	// A version and its entry are one: what was refused has none.
+	entries, err := w.Store.Entries(ctx, w.tenant, "", 0, 10)
+	w.noErr(err, "reading entries")
+	head, err := audit.Verify(w.tenant.Name(), audit.Head{}, entries)
+	if err != nil || head.N != 3 {
+		t.Errorf("the tenant's chain: %d entries, %v", head.N, err)
+	}
+	for i, actor := range []string{"system", "owner:ana", "author:ben"} {
+		var e audit.Entry
+		w.noErr(json.Unmarshal(entries[i], &e), "decoding an entry")
+		if e.Type != store.VersionPublished || e.Kind != fmt.Sprint("rules ", i+1) || e.Actor != actor || e.Digest != fmt.Sprint("d", i+1) || e.At != 5 || e.Op == "" {
+			t.Errorf("entry %d: %+v", i+1, e)
+		}
+	}
+	aside := w.newTenant("aside")
+	before, err := w.Store.Tenants(ctx)
+	w.noErr(err, "listing tenants")
+	w.noErr(w.Store.Publish(ctx, aside, "rules", 0, store.VersionedDoc{}), "publishing")
+	tenants, err := w.Store.Tenants(ctx)
+	if err != nil || !slices.Contains(tenants, aside) || slices.Contains(before, aside) || !slices.Contains(before, w.tenant) {
+		t.Errorf("tenants: %v, before %v, %v", tenants, before, err)
+	}
 }
 
 func testHints(t *testing.T, w *world) {
