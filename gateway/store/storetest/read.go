@@ -228,10 +228,10 @@ func testTenancy(t *testing.T, w *world) {
 	if l, err := w.Store.Waiting(ctx, other, "", 10); err != nil || len(l) != 0 {
 		t.Errorf("a foreign queue: %v, %v", l, err)
 	}
-	if f, err := w.Store.Frontier(ctx, other, 10); err != nil || len(f.Heads) != 0 || f.Newest != nil {
+	if f, err := w.Store.Frontier(ctx, other, 10); err != nil || len(f.Heads) != 1 || f.Heads[0].Chain != "other" || f.Newest != nil { // its own, of its document
 		t.Errorf("a foreign frontier: %v, %v", f, err)
 	}
-	if chains, err := w.Store.Chains(ctx, other, "", 10); err != nil || !slices.Equal(chains, []string{"other"}) { // its own, of its document
+	if chains, err := w.Store.Chains(ctx, other, "", 10); err != nil || len(chains) != 0 {
 		t.Errorf("foreign chains: %v, %v", chains, err)
 	}
 	_, err = w.Store.Current(ctx, other, "rules")
