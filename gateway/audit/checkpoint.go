@@ -80,11 +80,12 @@ func ParseCheckpoint(text string) (Checkpoint, error) {
 }
 
 func parseHash(s string, h *[32]byte) error {
-	if len(s) != 2*len(h) {
-		return errors.New("a hash has 64 digits")
+	if len(s) == 2*len(h) {
+		if _, err := hex.Decode(h[:], []byte(s)); err == nil && hexOf(h[:]) == s {
+			return nil
+		}
 	}
-	_, err := hex.Decode(h[:], []byte(s))
-	return err
+	return errors.New("a hash has 64 digits, 0-9 and a-f")
 }
 
 // Sealed is a checkpoint as it is kept: the signed note (https://pkg.go.dev/golang.org/x/mod/sumdb/note) and what its root
