@@ -114,6 +114,17 @@ func IsRules(data []byte) bool {
 	return ok
 }
 
+// IsSettings reports whether a file holds neither rules nor tests of rules and is so taken for the settings of a node.
+func IsSettings(data []byte) bool {
+	var top map[string]any
+	if err := yaml.Unmarshal(data, &top); err != nil {
+		return false // whoever reads it as rules says what is wrong
+	}
+	_, listens := top["listen"]
+	_, resources := top["resources"]
+	return listens || resources
+}
+
 // CheckRules checks a rule file by itself.
 func CheckRules(name string, data []byte) (CheckReport, error) {
 	var report CheckReport

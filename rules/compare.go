@@ -19,6 +19,9 @@ func (p *piece) compare(node ast.Node) (condition, bool) {
 		return condition{}, false
 	}
 	operator, left, right := n.Operator, n.Left, n.Right
+	if c, ok := p.member(n); ok {
+		return c, true
+	}
 	if f, ok := p.lowered(left); ok {
 		return compareText(f, operator, right)
 	}
@@ -41,6 +44,23 @@ func (p *piece) compare(node ast.Node) (condition, bool) {
 		return compareValue(f, operator, right)
 	}
 	return condition{}, false
+}
+
+// member compiles "text" in list.
+func (p *piece) member(n *ast.BinaryNode) (condition, bool) {
+	s, ok := n.Left.(*ast.StringNode)
+	if !ok || n.Operator != "in" {
+		return condition{}, false
+	}
+	f, ok := p.field(n.Right)
+	if !ok || f.list == nil {
+		return condition{}, false
+	}
+	read, want := f.list, s.Value
+	return condition{
+		eval: func(f *frame) bool { return slices.Contains(read(f), want) },
+		keys: []key{{kind: memberKey, field: f, text: want}},
+	}, true
 }
 
 // mirrored are the operators that can be read from the right, as what they are then.

@@ -62,7 +62,7 @@ func (g generator) condition(depth int) string {
 	case 11:
 		return pick(g, "bot.fallback", "bot.end", "has(bot.confidence)", "has(profile.fields.plan)", "profile.fields.vip", "has(lang)")
 	case 12:
-		return pick(g, `tags[1] == "x"`, `any(tags, # == "x")`, `"x" in tags`, `profile.fields.plan > 3`, `len(text) > 12`)
+		return pick(g, `tags[1] == "x"`, `any(tags, # == "x")`, `"x" in tags`, `"a" in tags`, `"x" not in tags`, `profile.fields.plan > 3`, `len(text) > 12`)
 	}
 	if g.IntN(2) == 0 {
 		return g.number(2) + " " + compare + " " + g.number(g.IntN(3))
@@ -194,6 +194,7 @@ func TestEquivalenceCanFail(t *testing.T) {
 				}
 			}
 		},
+		"forgotten tags":     func(s *Set) { s.phases[Answer].members = nil },
 		"forgotten literals": func(s *Set) { s.phases[Answer].literals = [textCount]*scanner{} },
 		"forgotten lock":     func(s *Set) { s.phases[Answer].locked = newBits(len(s.phases[Answer].rules)) },
 	} {

@@ -31,6 +31,7 @@ type field struct {
 	number  func(f *frame) float64
 	boolean func(f *frame) bool
 	value   func(f *frame) any
+	list    func(f *frame) []string // of a listField, at most seenItems
 }
 
 // seenItems is how many tags and attachments conditions see. It bounds loops over them.
@@ -69,7 +70,7 @@ func plainFields() []field {
 		}),
 		number("attachments.count", func(f *frame) float64 { return float64(len(f.x.Message.Attachments)) }),
 		{path: "attachments.types", kind: listField},
-		{path: "tags", kind: listField},
+		{path: "tags", kind: listField, list: func(f *frame) []string { return f.x.Tags[:min(len(f.x.Tags), seenItems)] }},
 		number("turns", func(f *frame) float64 { return float64(f.x.Turns) }),
 		number("returns", func(f *frame) float64 { return float64(f.x.Returns) }),
 		number("handoffs", func(f *frame) float64 { return float64(f.x.Handoffs) }),

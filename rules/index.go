@@ -13,6 +13,7 @@ type keyKind uint8
 const (
 	phraseKey  keyKind = iota // a phrase occurs in a text
 	textKey                   // a field equals a text
+	memberKey                 // a list has a text
 	numberKey                 // a field equals a number
 	literalKey                // a literal occurs in a text, whatever its case
 	aboveKey                  // a field is at least a number
@@ -48,6 +49,7 @@ type index struct {
 	phrases  [textCount]phraseIndex
 	literals [textCount]*scanner
 	texts    []textIndex
+	members  []textIndex // of lists
 	numbers  []numberIndex
 }
 
@@ -76,7 +78,7 @@ type threshold struct {
 func newIndex(rules []*rule, dictionaries [textCount]*words.Dictionary, phrases [textCount]*phraseList) *index {
 	x := &index{rules: rules, locked: newBits(len(rules))}
 	literals := [textCount]map[string][]int32{}
-	texts, numbers := map[string]int{}, map[string]int{}
+	texts, members, numbers := map[string]int{}, map[string]int{}, map[string]int{}
 	for t := range x.phrases {
 		x.phrases[t] = phraseIndex{dictionary: dictionaries[t], rules: make([][]int32, len(phrases[t].phrases))}
 		literals[t] = map[string][]int32{}
@@ -96,13 +98,9 @@ func newIndex(rules []*rule, dictionaries [textCount]*words.Dictionary, phrases 
 			case literalKey:
 				literals[k.target][k.text] = appendOnce(literals[k.target][k.text], n)
 			case textKey:
-				at, ok := texts[k.field.path]
-				if !ok {
-					at = len(x.texts)
-					texts[k.field.path] = at
-					x.texts = append(x.texts, textIndex{field: k.field, rules: map[string][]int32{}})
-				}
-				x.texts[at].rules[k.text] = appendOnce(x.texts[at].rules[k.text], n)
+				x.texts = addText(x.texts, texts, k, n)
+			case memberKey:
+				x.members = addText(x.members, members, k, n)
 			default:
 				at, ok := numbers[k.field.path]
 				if !ok {
@@ -124,6 +122,18 @@ func newIndex(rules []*rule, dictionaries [textCount]*words.Dictionary, phrases 
 		slices.SortStableFunc(n.below, func(a, b threshold) int { return cmp.Compare(b.number, a.number) })
 	}
 	return x
+}
+
+// addText notes a rule under the text of its key; at finds the index of a field.
+func addText(indexes []textIndex, at map[string]int, k key, rule int32) []textIndex {
+	i, ok := at[k.field.path]
+	if !ok {
+		i = len(indexes)
+		at[k.field.path] = i
+		indexes = append(indexes, textIndex{field: k.field, rules: map[string][]int32{}})
+	}
+	indexes[i].rules[k.text] = appendOnce(indexes[i].rules[k.text], rule)
+	return indexes
 }
 
 func appendOnce(rules []int32, n int32) []int32 {
@@ -159,6 +169,13 @@ func (x *index) candidates(f *frame) {
 	for i := range x.texts {
 		if rules := x.texts[i].rules[x.texts[i].field.text(f)]; rules != nil {
 			f.candidates.addAll(rules)
+		}
+	}
+	for i := range x.members {
+		for _, member := range x.members[i].field.list(f) {
+			if rules := x.members[i].rules[member]; rules != nil {
+				f.candidates.addAll(rules)
+			}
 		}
 	}
 	for i := range x.numbers {

@@ -335,3 +335,26 @@ func (s *step) inherit(from *step, counted bool) {
 	take("minutes_open", func() { s.minutes = from.minutes })
 	take("now", func() { x.Now, s.hasNow = y.Now, true })
 }
+
+// Rules are the rules that the scenario's expectations name, each once.
+func (s *Scenario) Rules() []string {
+	var ids []string
+	add := func(id string) {
+		if id != "" && !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
+	}
+	for _, step := range s.steps {
+		e := step.expect
+		if e == nil {
+			continue
+		}
+		for _, id := range slices.Concat(e.match, e.noMatch) {
+			add(id)
+		}
+		if e.handoff != nil {
+			add(e.handoff.rule)
+		}
+	}
+	return ids
+}

@@ -307,6 +307,8 @@ func (p *piece) reader(node ast.Node) func(f *frame) (any, error) {
 			return func(f *frame) (any, error) { return fd.number(f), nil }
 		case fd.kind == boolField:
 			return func(f *frame) (any, error) { return fd.boolean(f), nil }
+		case fd.list != nil:
+			return func(f *frame) (any, error) { return fd.list(f), nil }
 		case fd.kind == valueField:
 			return func(f *frame) (any, error) { return fd.value(f), nil }
 		}
@@ -381,6 +383,9 @@ func (n *Node) deciders(broken bool, found func(*Node)) {
 
 // sentence is a leaf with its value and the values that it read.
 func (n *Node) sentence() string {
+	if n.join == phrases && len(n.Parts) > 3 {
+		return fmt.Sprintf("none of the %d phrases was found", len(n.Parts))
+	}
 	s := n.Source + " " + n.verb()
 	if len(n.Absent) > 0 {
 		return s + " (" + strings.Join(n.Absent, ", ") + " absent)"

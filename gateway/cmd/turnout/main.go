@@ -12,12 +12,14 @@ import (
 	"github.com/alecthomas/kong"
 
 	"turnout/gateway/config"
+	"turnout/rules"
 )
 
 type cli struct {
 	Serve     serveCmd     `cmd:"" help:"Run a gateway."`
 	Check     checkCmd     `cmd:"" help:"Check a configuration and its rules, and run the rules' own tests."`
 	Admin     adminCmd     `cmd:"" help:"Make keys and password hashes, and look after a running node."`
+	Rules     rulesCmd     `cmd:"" help:"Test, explain, measure and publish rules."`
 	Bench     benchCmd     `cmd:"" help:"Measure a gateway beside bare proxies."`
 	BenchPeer benchPeerCmd `cmd:"" hidden:""`
 }
@@ -38,19 +40,29 @@ func main() {
 	err = k.Run()
 	stop()
 	if err != nil {
-		report(err)
-		os.Exit(1)
+		os.Exit(report(err))
 	}
 }
 
-// report prints an error as its reader needs it: faults of a configuration one a line, in the form that editors jump to.
-func report(err error) {
+// report prints an error as its reader needs it, faults of a configuration or of rules one a line, in the form that editors
+// jump to. It returns the code that the process ends with.
+func report(err error) (code int) {
+	code = 1
+	var e exit
+	if errors.As(err, &e) {
+		code = e.code
+	}
 	var faults config.Faults
-	if errors.As(err, &faults) {
+	var broken rules.Faults
+	switch {
+	case errors.As(err, &faults):
 		for _, f := range faults {
 			fmt.Fprintln(os.Stderr, f)
 		}
-		return
+	case errors.As(err, &broken):
+		fmt.Fprintln(os.Stderr, broken)
+	case err.Error() != "":
+		fmt.Fprintln(os.Stderr, "turnout:", err)
 	}
-	fmt.Fprintln(os.Stderr, "turnout:", err)
+	return code
 }
