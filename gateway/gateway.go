@@ -27,6 +27,7 @@ import (
 	"turnout/gateway/config"
 	"turnout/gateway/fault"
 	"turnout/gateway/id"
+	"turnout/gateway/outbox"
 	"turnout/gateway/pipeline"
 	"turnout/gateway/queue"
 	"turnout/gateway/store"
@@ -58,11 +59,15 @@ type Gateway struct {
 	pipeline *pipeline.Pipeline
 	queue    *queue.Queue
 	server   *api.Server
-	channels []adapters.Channel
+	outbox   *outbox.Outbox
+	channels []adapters.Channel // pull: they end with the intake
+	senders  []adapters.Channel // push: they end after the outbox
 	cleanup  cleanup
 	cfg      *config.Config
 	cancel   context.CancelFunc
-	done     chan struct{}
+	// endOutbox ends the dispatching of sends; nil before Start.
+	endOutbox func()
+	done      chan struct{}
 }
 
 // New wires a gateway. On an error everything that was opened is closed again. Errors in an adapter's section are
@@ -75,11 +80,14 @@ func New(ctx context.Context, o Options) (_ *Gateway, err error) {
 		if err == nil {
 			return
 		}
-		for _, ch := range g.channels {
+		for _, ch := range append(g.channels, g.senders...) {
 			ch.Close()
 		}
 		if g.pipeline != nil {
 			g.pipeline.Stop(ctx)
+		}
+		if g.outbox != nil {
+			g.outbox.Stop(ctx)
 		}
 		g.cleanup.run(ctx, o.Log)
 	}()
@@ -120,7 +128,9 @@ func New(ctx context.Context, o Options) (_ *Gateway, err error) {
 			return nil, err
 		}
 		for _, c := range t.Channels {
-			channels = append(channels, &pipeline.Channel{Key: c.Key, Tenant: tenant, Bot: bots[c.Bot], ReopenWithin: c.ReopenWithin})
+			channels = append(channels, &pipeline.Channel{
+				Key: c.Key, Tenant: tenant, Bot: bots[c.Bot], ReopenWithin: c.ReopenWithin, Push: o.Registry.Pushes(c.Adapter),
+			})
 			files = append(files, channelOf{t, c})
 		}
 	}
@@ -128,10 +138,14 @@ func New(ctx context.Context, o Options) (_ *Gateway, err error) {
 		Store: g.store, IDs: ids, Now: o.Now, Detector: detector, Channels: channels, Faults: o.Faults,
 		Log: o.Log.With("component", "pipeline"), Notify: g.notify,
 	})
-	routes, err := g.buildChannels(files, o.Registry, deps, root)
+	reports := &outbox.Reports{Store: g.store, IDs: ids, Now: o.Now}
+	routes, push, err := g.buildChannels(files, o.Registry, deps, reports, root)
 	if err != nil {
 		return nil, err
 	}
+	g.outbox = outbox.New(ctx, outbox.Options{
+		Store: g.store, IDs: ids, Now: o.Now, Channels: push, Faults: o.Faults, Log: o.Log.With("component", "outbox"),
+	})
 	accounts, err := accounts(cfg, o.Secrets)
 	if err != nil {
 		return nil, err
@@ -205,27 +219,42 @@ func (g *Gateway) buildBots(t *config.Tenant, reg adapters.Registry, deps adapte
 	return bots, nil
 }
 
-// buildChannels builds the channels upon the pipeline and collects their routes.
-func (g *Gateway) buildChannels(list []channelOf, reg adapters.Registry, deps adapters.Deps, root []byte) ([]adapters.Route, error) {
-	var routes []adapters.Route
+// buildChannels builds the channels upon the pipeline and collects their routes, and those that the outbox sends for.
+func (g *Gateway) buildChannels(list []channelOf, reg adapters.Registry, deps adapters.Deps, reports *outbox.Reports, root []byte) (routes []adapters.Route, push []outbox.Channel, err error) {
 	for _, c := range list {
 		edge, err := g.pipeline.Edge(c.channel.Key)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
+		}
+		handle, err := store.NewTenant(c.tenant.Name)
+		if err != nil {
+			return nil, nil, err
 		}
 		d := g.instance(deps, root, c.tenant.Name, c.channel.Key)
 		d.Inbox, d.Timeline, d.Blobs = edge, edge, edge.Files(blobs{g.store.Blobs()})
+		pushes := reg.Pushes(c.channel.Adapter)
+		if pushes {
+			d.Deliveries = reports.Channel(handle, c.channel.Key)
+		}
 		ch, err := reg.BuildChannel(c.channel.Adapter, c.channel.Config, d)
 		if err != nil {
-			return nil, c.channel.Config.Locate(err)
+			return nil, nil, c.channel.Config.Locate(err)
 		}
-		g.channels = append(g.channels, ch)
+		if sender, ok := ch.(adapters.Sender); ok && pushes {
+			g.senders = append(g.senders, ch)
+			push = append(push, outbox.Channel{Key: c.channel.Key, Tenant: handle, Sender: sender})
+		} else {
+			g.channels = append(g.channels, ch)
+		}
+		if _, ok := ch.(adapters.Sender); ok != pushes {
+			return nil, nil, fmt.Errorf("adapter %s: whether it sends is not what its entry in the registry says", c.channel.Adapter)
+		}
 		for _, r := range ch.Routes() {
 			r.MaxBody = min(r.MaxBody, largestBody(g.cfg.Limits))
 			routes = append(routes, r)
 		}
 	}
-	return routes, nil
+	return routes, push, nil
 }
 
 // instance is what one adapter instance gets.

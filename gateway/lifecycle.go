@@ -42,6 +42,13 @@ const SocketName = "turnout.sock"
 func (g *Gateway) Start(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	g.cancel = cancel
+	sending, stopSending := context.WithCancel(context.WithoutCancel(ctx))
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
+		g.outbox.Run(sending)
+	}()
+	g.endOutbox = func() { stopSending(); <-sent }
 	go func() {
 		defer close(g.done)
 		g.pipeline.Run(ctx)
@@ -60,8 +67,9 @@ func (g *Gateway) Start(ctx context.Context) error {
 func (g *Gateway) Addr() string    { return g.server.Addr() }
 func (g *Gateway) OpsAddr() string { return g.server.OpsAddr() }
 
-// Stop ends the gateway within ctx: intake first, then streams, then the running bot calls, then the store. A bot call that
-// does not end in time is cut off and repeated by the next process under the same turn id.
+// Stop ends the gateway within ctx: intake first, then streams, then the running bot calls, then the sends, then the store.
+// A bot call that does not end in time is cut off and repeated by the next process under the same turn id; a send that does
+// not is uncertain.
 func (g *Gateway) Stop(ctx context.Context) error {
 	err := g.server.StopIntake(ctx)
 	for _, ch := range g.channels {
@@ -72,6 +80,13 @@ func (g *Gateway) Stop(ctx context.Context) error {
 		<-g.done
 	}
 	g.pipeline.Stop(ctx)
+	if g.endOutbox != nil {
+		g.endOutbox()
+	}
+	g.outbox.Stop(ctx)
+	for _, ch := range g.senders {
+		err = errors.Join(err, ch.Close())
+	}
 	err = errors.Join(err, g.server.Shutdown(ctx))
 	return errors.Join(err, g.cleanup.run(ctx, g.log))
 }

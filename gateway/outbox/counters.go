@@ -1,0 +1,79 @@
+package outbox
+
+import (
+	"sync/atomic"
+	"time"
+
+	"turnout/gateway/store"
+)
+
+// counters are a channel's figures since the start of the process.
+type counters struct {
+	attempts, sent, retried, uncertain, dead, lapsed, throttled, opened, alarms atomic.Int64
+
+	openUntil, restUntil atomic.Int64 // ms, as the dispatcher last saw them
+	needsOperator        atomic.Bool
+}
+
+// Stats are the figures of one channel since the start of the process.
+type Stats struct {
+	Tenant  string
+	Channel string
+	// Attempts were begun. Of them Sent were taken by the provider, Retried go on, Uncertain have no result and could not
+	// simply be repeated, Dead became dead letters. Lapsed rows were overtaken by people.
+	Attempts, Sent, Retried, Uncertain, Dead, Lapsed int64
+	// Throttled is how often the provider asked the channel to rest, Opened how often the breaker opened, Alarms how often
+	// an operator was needed.
+	Throttled, Opened, Alarms int64
+	// OpenUntil is until when the breaker is open, RestUntil until when the channel rests; zero: it does not.
+	OpenUntil, RestUntil time.Time
+	NeedsOperator        bool
+}
+
+// Stats returns the figures of all channels. It may be called at any time.
+func (b *Outbox) Stats() []Stats {
+	out := make([]Stats, 0, len(b.Channels))
+	now := b.ms()
+	until := func(ms int64) (t time.Time) {
+		if ms > now {
+			t = time.UnixMilli(ms)
+		}
+		return t
+	}
+	for _, c := range b.Channels {
+		l := b.lanes[laneKey{c.Tenant, c.Key}]
+		out = append(out, Stats{
+			Tenant: c.Tenant.Name(), Channel: c.Key,
+			Attempts: l.attempts.Load(), Sent: l.sent.Load(), Retried: l.retried.Load(), Uncertain: l.uncertain.Load(),
+			Dead: l.dead.Load(), Lapsed: l.lapsed.Load(), Throttled: l.throttled.Load(), Opened: l.opened.Load(),
+			Alarms: l.alarms.Load(), OpenUntil: until(l.openUntil.Load()), RestUntil: until(l.restUntil.Load()),
+			NeedsOperator: l.needsOperator.Load(),
+		})
+	}
+	return out
+}
+
+func (l *lane) count(v verdict) {
+	switch v.end {
+	case store.Gone:
+		l.sent.Add(1)
+	case store.Retry:
+		l.retried.Add(1)
+	case store.Bury:
+		l.dead.Add(1)
+	}
+	if v.unsure {
+		l.uncertain.Add(1)
+	}
+}
+
+// publish shows the state of the lane to Stats.
+func (l *lane) publish(now time.Time) {
+	open := int64(0)
+	if l.breaker.open {
+		open = l.breaker.until.UnixMilli()
+	}
+	l.openUntil.Store(open)
+	l.restUntil.Store(l.rest.UnixMilli())
+	l.needsOperator.Store(l.alarm)
+}

@@ -1,0 +1,224 @@
+// Package outbox sends what was said over push channels. A message's row was made durable in the commit that said it; from
+// there the way is:
+//
+//	Run     (dispatch.go)  whose turn it is: tenants in turn, channels in turn, within what each may take
+//	lane    (lane.go)      what one channel may take now: places, pace, breaker, rest
+//	attempt (attempt.go)   lease, send, settle: the attempt is durable before the send, its end after
+//	judge   (judge.go)     what an outcome means: pure
+//	Reports (reports.go)   what the provider says later
+//	Resend  (dead.go)      dead letters, brought back or discarded by people
+//
+// Three promises hold by construction. A bot's row of a term that has ended is never handed out: the lease of the attempt
+// looks at the epoch in the step that makes the attempt durable (H1). Rows of one conversation leave one at a time and in
+// order, because only the head of a conversation's outbox can be leased (O3). Nobody is sent a message a second time
+// without the log saying so first, unless the provider takes an id once (I2): an attempt that has begun and has no result
+// counts as one that may have arrived.
+//
+// Time, randomness and the log are given; nothing here holds a text for longer than its send.
+package outbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"turnout/adapters"
+	"turnout/adapters/message"
+	"turnout/gateway/conversation"
+	"turnout/gateway/fault"
+	"turnout/gateway/id"
+	"turnout/gateway/store"
+)
+
+// Store is what the outbox needs of a store.
+type Store interface {
+	store.Outbox
+	store.Hints
+	Load(ctx context.Context, r store.Ref) (*store.Snapshot, error)
+	Commit(ctx context.Context, s store.Step) (store.Done, error)
+	Log(ctx context.Context, r store.Ref, after uint64, limit int) ([]conversation.Event, error)
+}
+
+// Channel is a push channel.
+type Channel struct {
+	Key    string
+	Tenant store.Tenant
+	Sender adapters.Sender
+}
+
+// Options are the parts and the settings of an outbox. Store, IDs and Now are required.
+type Options struct {
+	Store    Store
+	IDs      *id.Source
+	Now      func() time.Time
+	Channels []Channel
+	Faults   fault.Injector
+	Log      *slog.Logger
+	// Random returns a number in [0, n) for jitter; nil draws one.
+	Random func(n int64) int64
+	// Alarm is told when a channel needs an operator, and when it is well again. It must not block; nil logs.
+	Alarm func(Alarm)
+	// Sends bounds the sends under way on this node; 0: DefaultSends. One tenant takes at most half of them while there are
+	// others.
+	Sends int
+}
+
+// DefaultSends is how many sends run at once when nothing else is said.
+const DefaultSends = 256
+
+// Alarm says that no message of a channel is taken until somebody mends something, or, when Over, that one was.
+type Alarm struct {
+	Tenant  string
+	Channel string
+	Code    string
+	Over    bool
+}
+
+// Outbox sends. Make one with New, let it work with Run, end it with Stop.
+type Outbox struct {
+	Options
+	tenants []*tenant
+	lanes   map[laneKey]*lane
+	hints   io.Closer
+	wake    chan struct{} // capacity 1: look again
+
+	root  context.Context // ends sends when Stop's patience is over
+	abort context.CancelCauseFunc
+	group sync.WaitGroup
+
+	mu       sync.Mutex
+	stopping bool
+	finished []finish // since the dispatcher last looked
+}
+
+type laneKey struct {
+	tenant  store.Tenant
+	channel string
+}
+
+// tenant is the channels of one tenant and how many of its sends run. The dispatcher's.
+type tenant struct {
+	lanes   []*lane
+	turn    int // the lane to look at first
+	running int
+}
+
+// New returns an outbox. It does nothing by itself until Run. Sends live under ctx.
+func New(ctx context.Context, o Options) *Outbox {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Random == nil {
+		o.Random = rand.Int64N
+	}
+	if o.Sends <= 0 {
+		o.Sends = DefaultSends
+	}
+	b := &Outbox{Options: o, lanes: map[laneKey]*lane{}, wake: make(chan struct{}, 1)}
+	b.root, b.abort = context.WithCancelCause(ctx)
+	by := map[store.Tenant]*tenant{}
+	for _, c := range o.Channels {
+		t := by[c.Tenant]
+		if t == nil {
+			t = new(tenant)
+			by[c.Tenant] = t
+			b.tenants = append(b.tenants, t)
+		}
+		l := newLane(c, t)
+		t.lanes = append(t.lanes, l)
+		b.lanes[laneKey{c.Tenant, c.Key}] = l
+	}
+	b.hints = o.Store.Subscribe(b.hint)
+	return b
+}
+
+// hint hears of a durable step. It does not block.
+func (b *Outbox) hint(h store.Hint) {
+	if h.State == nil || len(b.lanes) == 0 {
+		return
+	}
+	l := b.lanes[laneKey{h.Ref.Tenant, h.State.From.Channel}]
+	if l == nil {
+		return
+	}
+	for i := range h.Events {
+		switch d := h.Events[i].Data.(type) {
+		case *conversation.Sent:
+			l.dirty.Store(true)
+		case *conversation.StatusChanged:
+			if d.Status == message.Queued {
+				l.dirty.Store(true)
+			}
+		}
+	}
+	if l.dirty.Load() {
+		b.kick()
+	}
+}
+
+func (b *Outbox) kick() {
+	select {
+	case b.wake <- struct{}{}:
+	default:
+	}
+}
+
+var errStopped = errors.New("the outbox is stopping")
+
+// Stop begins no new attempt, waits for those under way until ctx ends, and then cuts them off: what they sent is uncertain.
+// Run must have ended, or end with it.
+func (b *Outbox) Stop(ctx context.Context) {
+	b.mu.Lock()
+	b.stopping = true
+	b.mu.Unlock()
+	b.hints.Close()
+	done := make(chan struct{})
+	go func() { b.group.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+	b.abort(errStopped)
+	select {
+	case <-done:
+	case <-time.After(cutOff):
+		b.Log.Error("left a send behind that does not end when it is cut off")
+	}
+}
+
+// cutOff is how long a send may take to notice that it was cut off, and to be written down.
+const cutOff = 2 * time.Second
+
+// enter counts an attempt in, unless the outbox is stopping.
+func (b *Outbox) enter() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.stopping {
+		return false
+	}
+	b.group.Add(1)
+	return true
+}
+
+func (b *Outbox) isStopping() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.stopping
+}
+
+func (b *Outbox) recovered(what string) {
+	if v := recover(); v != nil {
+		// The value of a panic may hold text of a customer: only its type is logged.
+		b.Log.Error("recovered from a panic", "in", what, "type", fmt.Sprintf("%T", v), "stack", string(debug.Stack()))
+	}
+}
+
+func (b *Outbox) ms() int64 { return b.Now().UnixMilli() }
+
+var system = conversation.Actor{Kind: conversation.System}
