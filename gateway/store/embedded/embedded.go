@@ -51,7 +51,8 @@ type Store struct {
 	tenants tenants
 	cache   *cache
 	gens    generations
-	spare   sync.Pool    // of *write
+	spare   sync.Pool // of *write
+	group   group
 	fsync   atomic.Int64 // nanoseconds, smoothed
 
 	work, timers *schedule
@@ -195,9 +196,12 @@ func (s *Store) sync() *pebble.WriteOptions {
 	return pebble.Sync
 }
 
-// apply commits a batch. When it returns nil the batch is durable; store.ErrUnknown says that it may or may not be, and
-// the store has failed.
-func (s *Store) apply(b *pebble.Batch) (err error) {
+// apply commits a batch, together with those of others. When it returns nil the batch is durable; store.ErrUnknown says
+// that it may or may not be, and the store has failed.
+func (s *Store) apply(b *pebble.Batch) error { return s.group.commit(b, s.write) }
+
+// write is apply for the batch of a whole group.
+func (s *Store) write(b *pebble.Batch) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			// Whatever it was, Pebble keeps its locks: it cannot even be closed any more.
@@ -205,6 +209,9 @@ func (s *Store) apply(b *pebble.Batch) (err error) {
 			err = store.ErrUnknown
 		}
 	}()
+	if s.trouble.broken.Load() {
+		return store.ErrUnknown
+	}
 	began := s.o.Now()
 	if err := b.Commit(s.sync()); err != nil {
 		s.fail(err)

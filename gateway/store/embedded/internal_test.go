@@ -133,7 +133,7 @@ func FuzzRows(f *testing.F) {
 	}
 	good := sealedRow(f, c, key, rec.header(bytes.Clone(key)), body)
 	back, err := decodeRecord(r, key, good, c)
-	if err != nil || back.version() != "two" || back.ops.n != 2 || !back.ops.has("one") || back.ops.has("on") || back.state.ID != r.ID {
+	if err != nil || back.version() != "two" || len(back.ops.marks) != 2 || !back.ops.has("one") || back.ops.has("on") || back.state.ID != r.ID {
 		f.Fatalf("round trip: %+v, %v", back, err)
 	}
 	logKey := rowKey(conversationKey(r), kindLog, 7)
@@ -212,8 +212,8 @@ func TestOps(t *testing.T) {
 				t.Fatalf("after operation %d: operation %d is known: %v", i, j, got)
 			}
 		}
-		back, rest, err := parseOps(append(bytes.Clone(o.list), "rest"...), o.n)
-		if err != nil || string(rest) != "rest" || back.last != o.last || back.n != o.n || !bytes.Equal(back.list, o.list) {
+		back, rest, err := parseOps(append(o.append(nil), "rest"...))
+		if err != nil || string(rest) != "rest" || back.last != o.last || !slices.Equal(back.marks, o.marks) {
 			t.Fatalf("read back: %+v, %q, %v", back, rest, err)
 		}
 	}

@@ -1,11 +1,12 @@
 package embedded
 
 import (
-	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"turnout/gateway/audit"
 	"turnout/gateway/conversation"
@@ -29,73 +30,81 @@ type record struct {
 
 func (r *record) version() store.Token { return r.ops.last }
 
-// ops are the last operations of a conversation, as they stand in its row: each behind its length, the newest last.
+// ops are the last operations of a conversation: the newest, which is the version, by its name, and all by their marks,
+// the newest last.
 type ops struct {
-	n    int
-	list []byte
-	last store.Token // the newest: it is the version
+	last  store.Token
+	marks []opMark
+}
+
+// opMark stands for an operation among the few of one conversation: names are long and would be most of the row.
+type opMark [8]byte
+
+func markOf(op store.Token) opMark {
+	sum := sha256.Sum256([]byte(op))
+	return opMark(sum[:len(opMark{})])
 }
 
 // with returns the operations after one more. The list is in memory of its own.
 func (o ops) with(op store.Token) ops {
-	n, kept := o.n+1, o.list
-	if n > keptOps {
-		size, w := binary.Uvarint(kept)
-		n, kept = keptOps, kept[w+int(size):]
-	}
-	list := append(make([]byte, 0, len(kept)+len(op)+binary.MaxVarintLen64), kept...)
-	list = binary.AppendUvarint(list, uint64(len(op)))
-	return ops{n: n, list: append(list, op...), last: op}
+	kept := o.marks[max(0, len(o.marks)+1-keptOps):]
+	marks := make([]opMark, 0, len(kept)+1)
+	return ops{last: op, marks: append(append(marks, kept...), markOf(op))}
 }
 
 // has reports whether op is one of them.
-func (o ops) has(op store.Token) bool {
-	for b := o.list; len(b) > 0; {
-		size, w := binary.Uvarint(b)
-		if string(b[w:w+int(size)]) == string(op) {
-			return true
-		}
-		b = b[w+int(size):]
+func (o ops) has(op store.Token) bool { return slices.Contains(o.marks, markOf(op)) }
+
+// append appends the operations as they stand in a row: how many, their marks, the length of the newest name, the name.
+func (o ops) append(b []byte) []byte {
+	b = append(b, byte(len(o.marks)))
+	for i := range o.marks {
+		b = append(b, o.marks[i][:]...)
 	}
-	return false
+	return append(append(b, byte(len(o.last))), o.last...)
 }
 
-// parseOps reads n operations from the front of b.
-func parseOps(b []byte, n int) (o ops, rest []byte, err error) {
-	rest = b
-	for range n {
-		size, w := binary.Uvarint(rest)
-		if w <= 0 || size > uint64(len(rest)-w) {
-			return ops{}, nil, errRow
-		}
-		o.last = store.Token(rest[w : w+int(size)])
-		rest = rest[w+int(size):]
+// parseOps reads operations from the front of b.
+func parseOps(b []byte) (o ops, rest []byte, err error) {
+	if len(b) == 0 || b[0] == 0 || b[0] > keptOps {
+		return ops{}, nil, errRow
 	}
-	o.n, o.list = n, bytes.Clone(b[:len(b)-len(rest)])
-	return o, rest, nil
+	n, rest := int(b[0]), b[1:]
+	if len(rest) < n*len(opMark{})+1 {
+		return ops{}, nil, errRow
+	}
+	o.marks = make([]opMark, n)
+	for i := range o.marks {
+		rest = rest[copy(o.marks[i][:], rest):]
+	}
+	size := int(rest[0])
+	if rest = rest[1:]; size == 0 || len(rest) < size {
+		return ops{}, nil, errRow
+	}
+	o.last = store.Token(rest[:size])
+	return o, rest[size:], nil
 }
 
 // The row: a cleartext header of layout, operations and audit head, then the sealed state. The header is part of the
 // additional data, so it cannot be exchanged either.
-const rowLayout = 1
+const rowLayout = 2
 
 var errRow = errors.New("a state row is damaged")
 
 // header appends the clear part of the row.
 func (r *record) header(b []byte) []byte {
-	b = append(b, rowLayout, byte(r.ops.n))
-	b = append(b, r.ops.list...)
+	b = r.ops.append(append(b, rowLayout))
 	b = binary.AppendUvarint(b, r.head.N)
 	return append(b, r.head.Hash[:]...)
 }
 
 func decodeRecord(ref store.Ref, key, row []byte, content *seal.Content) (r *record, err error) {
 	r = &record{ref: ref, key: content}
-	if len(row) < 2 || row[0] != rowLayout || row[1] == 0 {
+	if len(row) == 0 || row[0] != rowLayout {
 		return nil, errRow
 	}
-	rest := row[2:]
-	if r.ops, rest, err = parseOps(rest, int(row[1])); err != nil {
+	var rest []byte
+	if r.ops, rest, err = parseOps(row[1:]); err != nil {
 		return nil, err
 	}
 	count, w := binary.Uvarint(rest)
