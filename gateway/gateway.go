@@ -23,7 +23,10 @@ import (
 
 	"turnout/adapters"
 	"turnout/adapters/netguard"
+	"turnout/gateway/admin"
 	"turnout/gateway/api"
+	"turnout/gateway/audit"
+	"turnout/gateway/audit/notary"
 	"turnout/gateway/config"
 	"turnout/gateway/fault"
 	"turnout/gateway/id"
@@ -59,6 +62,7 @@ type Gateway struct {
 	pipeline *pipeline.Pipeline
 	queue    *queue.Queue
 	server   *api.Server
+	notary   *notary.Notary
 	outbox   *outbox.Outbox
 	channels []adapters.Channel // pull: they end with the intake
 	senders  []adapters.Channel // push: they end after the outbox
@@ -93,6 +97,10 @@ func New(ctx context.Context, o Options) (_ *Gateway, err error) {
 	}()
 
 	root, err := rootKey(o, cfg)
+	if err != nil {
+		return nil, err
+	}
+	signer, err := auditSigner(o, cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -159,12 +167,20 @@ func New(ctx context.Context, o Options) (_ *Gateway, err error) {
 	}
 	g.cleanup.add("queue", func(context.Context) error { return g.queue.Close() })
 	g.server, err = api.New(ctx, api.Options{
-		Queue: g.queue, Audit: g.store, Accounts: accounts, Routes: routes, Health: g.store.Health,
+		Queue: g.queue, Audit: g.store, Accounts: accounts, Routes: routes, Health: g.store.Health, Checkpoints: g.checkpoints,
+		Admin: admin.Audit(admin.AuditLog{
+			Source: func(t store.Tenant) audit.Source { return notary.Source(g.store, t) },
+			Seal:   func(ctx context.Context) error { return g.notary.Round(ctx) },
+			Key:    signer.VerifierKey(), Now: o.Now, Log: o.Log.With("component", "audit"),
+		}),
 		SessionKey: derive(root, "api", "session"), PlainCookie: loopback(cfg.Listen), Limits: limits(cfg.Limits),
 		Version: version(),
 		Now:     o.Now, Rand: o.Rand, Log: o.Log.With("component", "api"),
 	})
 	if err != nil {
+		return nil, err
+	}
+	if g.notary, err = g.newNotary(o, signer, accounts.Tenants); err != nil {
 		return nil, err
 	}
 	return g, nil
@@ -282,14 +298,19 @@ func derive(root []byte, parts ...string) []byte {
 // ErrNoRootKey says that the configuration names none.
 var ErrNoRootKey = errors.New(`root_key is missing: make one with "turnout admin init DATA" and write root_key: "file:DATA/keys/root.key"`)
 
-// rootKey reads the root key: 32 bytes as base64 or hex.
+// rootKey reads the root key.
 func rootKey(o Options, cfg *config.Config) ([]byte, error) {
 	if cfg.RootKey == "" {
 		return nil, ErrNoRootKey
 	}
-	s, err := o.Secrets(cfg.RootKey)
+	return secretKey(o, cfg.RootKey, "root")
+}
+
+// secretKey reads 32 bytes in base64 or hex.
+func secretKey(o Options, ref adapters.SecretRef, name string) ([]byte, error) {
+	s, err := o.Secrets(ref)
 	if err != nil {
-		return nil, fmt.Errorf("reading the root key: %w", err)
+		return nil, fmt.Errorf("reading the %s key: %w", name, err)
 	}
 	v := strings.TrimSpace(s.Reveal())
 	for _, decode := range []func(string) ([]byte, error){hex.DecodeString, base64.StdEncoding.DecodeString, base64.RawURLEncoding.DecodeString} {
@@ -297,7 +318,7 @@ func rootKey(o Options, cfg *config.Config) ([]byte, error) {
 			return key, nil
 		}
 	}
-	return nil, errors.New("reading the root key: want 32 bytes in base64 or hex")
+	return nil, fmt.Errorf("reading the %s key: want 32 bytes in base64 or hex", name)
 }
 
 func (o Options) withDefaults() Options {

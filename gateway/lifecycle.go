@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"slices"
+	"sync"
 )
 
 // cleanup is a stack of named steps: a failed New and Stop unwind the same one.
@@ -51,7 +52,10 @@ func (g *Gateway) Start(ctx context.Context) error {
 	g.endOutbox = func() { stopSending(); <-sent }
 	go func() {
 		defer close(g.done)
+		var both sync.WaitGroup
+		both.Go(func() { g.notary.Run(ctx) })
 		g.pipeline.Run(ctx)
+		both.Wait()
 	}()
 	if err := g.server.Listen(g.cfg.Listen, g.cfg.OpsListen); err != nil {
 		return fmt.Errorf("listening: %w", err)
@@ -88,5 +92,8 @@ func (g *Gateway) Stop(ctx context.Context) error {
 		err = errors.Join(err, ch.Close())
 	}
 	err = errors.Join(err, g.server.Shutdown(ctx))
+	if g.cancel != nil {
+		err = errors.Join(err, g.lastCheckpoint(ctx))
+	}
 	return errors.Join(err, g.cleanup.run(ctx, g.log))
 }

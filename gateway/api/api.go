@@ -62,8 +62,9 @@ type Options struct {
 	Admin []Route
 	// Version of the program, as status tells it.
 	Version string
-	// Health tells the state of the store.
-	Health func(context.Context) store.Health
+	// Health tells the state of the store, Checkpoints that of the audit chains; nil: nothing is said of them.
+	Health      func(context.Context) store.Health
+	Checkpoints func() Checkpoints
 	// SessionKey signs sessions: 32 bytes, the same after a restart and on every node.
 	SessionKey []byte
 	// PlainCookie leaves out Secure and the __Host- prefix from the session's cookie. It is for a listener without TLS in

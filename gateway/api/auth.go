@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -16,6 +15,7 @@ import (
 	"turnout/adapters/problem"
 	"turnout/gateway/audit"
 	"turnout/gateway/queue"
+	"turnout/gateway/store"
 )
 
 // principal is who a request is by.
@@ -158,7 +158,7 @@ func (s *Server) signedIn(r Route) fasthttp.RequestHandler {
 		who, local, err := s.operator(ctx, r)
 		if !local {
 			if who, err = s.auth.request(ctx); err != nil {
-				s.refused()
+				s.refused(store.Operator, "request")
 			}
 		}
 		if err != nil {
@@ -215,28 +215,6 @@ func (s *Server) append(ctx context.Context, p principal, what, kind string) err
 		At: s.o.Now().UnixMilli(), Type: what, Kind: kind, Op: encodeToken(op), Actor: p.actor(),
 	})
 }
-
-// refusals counts who came without a valid sign-in. Such refusals have no principal to put into a chain: they are told
-// as one line per minute in which there were some.
-type refusals struct {
-	total  atomic.Uint64
-	minute atomic.Int64
-	told   atomic.Uint64
-}
-
-// refused counts one refusal, and tells of those of the minute before when a new one has begun.
-func (s *Server) refused() {
-	r := &s.auth.refused
-	r.total.Add(1)
-	minute := s.o.Now().Unix() / 60
-	if last := r.minute.Load(); last != minute && r.minute.CompareAndSwap(last, minute) {
-		total := r.total.Load()
-		s.o.Log.Warn("refused requests without a valid sign-in", "count", total-r.told.Swap(total))
-	}
-}
-
-// Refused returns how many requests came without a valid sign-in since the server was built.
-func (s *Server) Refused() uint64 { return s.auth.refused.total.Load() }
 
 // again reports whether a principal is still let in as the one it was.
 func (a *auth) again(p principal, token string) bool {

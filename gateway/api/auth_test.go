@@ -6,11 +6,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"turnout/gateway/audit"
 	"turnout/gateway/queue/queuetest"
+	"turnout/gateway/store"
 )
 
 func (b *bench) login(body string, headers ...string) answer {
@@ -362,4 +365,58 @@ func ExampleNewKey() {
 	key, digest, err := NewKey(strings.NewReader(strings.Repeat("x", 32)), "ann-laptop")
 	fmt.Println(strings.HasPrefix(key, "tk_ann-laptop."), len(digest), err)
 	// Output: true 64 <nil>
+}
+
+// TestRefusalsAreCounted: an entry a minute and kind says how many came without a sign-in, with the tenant that they
+// claimed to be of; none where there were none.
+func TestRefusalsAreCounted(t *testing.T) {
+	b := start(t)
+	entries := func(tenant store.Tenant) (list []string) {
+		raw, err := b.Store.Entries(t.Context(), tenant, "", 0, 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range raw {
+			var entry audit.Entry
+			if err := json.Unmarshal(e, &entry); err != nil {
+				t.Fatal(err)
+			}
+			if entry.Type == "access.refused" {
+				list = append(list, fmt.Sprintf("%s %s %d", entry.Kind, entry.Actor, entry.Count))
+			}
+		}
+		slices.Sort(list)
+		return list
+	}
+	record := func() {
+		t.Helper()
+		if err := b.server.RecordRefusals(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	record()
+	if got := entries(store.Operator); len(got) != 0 {
+		t.Errorf("entries of nothing: %q", got)
+	}
+	for range 5 {
+		b.want(401, "unauthenticated", b.request("GET", "/v1/agent/me", ""))
+	}
+	b.want(401, "unauthenticated", b.request("POST", "/v1/agent/login", `{"login":"eve","password":"x"}`))
+	b.want(401, "unauthenticated", b.request("POST", "/v1/agent/login", `{"login":"eve","password":"x","tenant":"acme"}`))
+	b.want(401, "unauthenticated", b.request("POST", "/v1/agent/login", `{"login":"eve","password":"x","tenant":"nobodys"}`))
+	record()
+	record() // and not once more
+	if got := strings.Join(entries(store.Operator), ", "); got != "login nobody 2, request nobody 5" {
+		t.Errorf("the operator's entries: %s", got)
+	}
+	acme, err := store.NewTenant("acme")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(entries(acme), ", "); got != "login nobody 1" {
+		t.Errorf("acme's entries: %s", got)
+	}
+	if n := b.server.Refused(); n != 8 {
+		t.Errorf("%d refusals, want 8", n)
+	}
 }

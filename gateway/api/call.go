@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -20,11 +21,12 @@ import (
 type Handler func(c *Call) (any, error)
 
 // Stream is an answer that is not JSON, or too long to be held at once. The server reads Body after the handler has
-// returned, within fileTime, and closes it; Body must not hang on the call's context.
+// returned, within Time, and closes it; Body must not hang on the call's context.
 type Stream struct {
-	Type string // "application/jsonl"
-	Name string // a name to save it under; empty: none
-	Size int    // -1: not known
+	Type string        // "application/jsonl"
+	Name string        // a name to save it under; empty: none
+	Size int           // -1: not known
+	Time time.Duration // how long a client may take to fetch it; 0: fileTime
 	Body io.ReadCloser
 }
 
@@ -39,7 +41,7 @@ func (s *Server) stream(ctx *fasthttp.RequestCtx, v *Stream) {
 		h.Set(fasthttp.HeaderContentDisposition, "attachment; filename*=UTF-8''"+strings.ReplaceAll(url.QueryEscape(v.Name), "+", "%20"))
 	}
 	h.Set(fasthttp.HeaderContentSecurityPolicy, "default-src 'none'; sandbox")
-	if err := ctx.SetWriteDeadline(time.Now().Add(fileTime)); err != nil {
+	if err := ctx.SetWriteDeadline(time.Now().Add(cmp.Or(v.Time, fileTime))); err != nil {
 		s.writeError(ctx, errors.Join(err, v.Body.Close()))
 		return
 	}

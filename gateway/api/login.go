@@ -124,7 +124,7 @@ func (s *Server) login(work context.Context, ctx *fasthttp.RequestCtx) (*loginAn
 		if account != nil {
 			s.record(work, principal{account: account}, "login", "refused")
 		} else {
-			s.refused()
+			s.refused(s.tenantNamed(body.Tenant), "login")
 		}
 		return nil, errLogin
 	}

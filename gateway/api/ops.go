@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"time"
 
 	"github.com/fasthttp/router"
 	"github.com/valyala/fasthttp"
@@ -18,6 +19,19 @@ type health struct {
 	Reason     string  `json:"reason,omitempty"`
 	FreeBytes  int64   `json:"free_bytes"`
 	FsyncMS    float64 `json:"fsync_ms"`
+	// Audit is how the checkpoints are. A node works on without them, and says so here.
+	Audit *Checkpoints `json:"audit,omitempty"`
+}
+
+// Checkpoints is how those of the audit chains are.
+type Checkpoints struct {
+	// SealedAt is when everything was last sealed; Failing why it was not since.
+	SealedAt time.Time `json:"sealed_at,omitzero"`
+	Failing  string    `json:"failing,omitempty"`
+	// Unsent are those whose copies are not outside, SendFailing why, since Since.
+	Unsent      uint64    `json:"unsent"`
+	SendFailing string    `json:"send_failing,omitempty"`
+	Since       time.Time `json:"since,omitzero"`
 }
 
 // opsRouter serves the listener of operators. /healthz says that the process lives and how the store is; /readyz is 200
@@ -60,6 +74,10 @@ func (s *Server) health(ctx context.Context) health {
 	h := s.o.Health(ctx)
 	out := health{
 		Status: "ok", Durability: h.Level, Reason: h.Reason, FreeBytes: h.Free, FsyncMS: float64(h.Fsync.Microseconds()) / 1000,
+	}
+	if s.o.Checkpoints != nil {
+		c := s.o.Checkpoints()
+		out.Audit = &c
 	}
 	switch {
 	case s.stopping.Load():

@@ -13,6 +13,7 @@ import (
 
 	"turnout/adapters/problem"
 	"turnout/gateway/queue"
+	"turnout/gateway/store"
 )
 
 // Close codes of sockets, beside those that the library sends by itself (1009 for a frame over the limit).
@@ -205,7 +206,7 @@ func (k *socket) hello() bool {
 		k.token = k.cookie
 	}
 	if k.who, err = k.s.auth.token(k.token); err != nil {
-		k.s.refused()
+		k.s.refused(store.Operator, "socket")
 		return k.refuse(closePolicy, err)
 	}
 	k.agent = k.who.agent()

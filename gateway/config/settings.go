@@ -4,8 +4,10 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"path/filepath"
 	"reflect"
 	"strconv"
+	"strings"
 	"time"
 
 	"turnout/adapters"
@@ -41,7 +43,7 @@ type Store struct {
 type Audit struct {
 	// SigningKey signs checkpoints.
 	SigningKey adapters.SecretRef `yaml:"signing_key"`
-	// SendTo is where copies of checkpoints go.
+	// SendTo is where copies of checkpoints go: an http or https URL, a folder (with a slash at its end) or a file.
 	SendTo string `yaml:"send_to"`
 }
 
@@ -153,13 +155,30 @@ func (l *loader) checkSettings(whole Section, s *Settings) {
 		l.faults.add(whole.find("store", "kind"), `unknown store; write "kind: embedded"`)
 	}
 	if s.Audit.SendTo != "" {
-		hint := "checkpoints are not sent by this build; remove the line"
-		if u, err := url.Parse(s.Audit.SendTo); err == nil && u.User != nil {
-			hint += " (and keep passwords out of files)"
+		if hint := checkSendTo(s.Audit.SendTo, s.Data); hint != "" {
+			l.faults.add(whole.find("audit", "send_to"), "%s", hint)
 		}
-		l.faults.add(whole.find("audit", "send_to"), "%s", hint)
 	}
 	l.checkLimits(whole, &s.Limits)
+}
+
+// checkSendTo says what is wrong with where copies of checkpoints shall go.
+func checkSendTo(to, data string) string {
+	if !strings.Contains(to, "://") {
+		inside, err := filepath.Rel(filepath.Clean(data), filepath.Clean(to))
+		if err == nil && data != "" && inside != ".." && !strings.HasPrefix(inside, "../") {
+			return "send_to lies in the data folder: a copy there proves nothing against whoever can write that folder"
+		}
+		return ""
+	}
+	u, err := url.Parse(to)
+	switch {
+	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
+		return `send_to must be a URL such as "https://archive.example.com/checkpoints", a folder such as "/mnt/audit/", or a file`
+	case u.User != nil:
+		return "send_to has a name or a password in it, which do not belong into a file; let the receiver know the node by its address, or put a path in between"
+	}
+	return ""
 }
 
 func (l *loader) checkLimits(whole Section, m *Limits) {

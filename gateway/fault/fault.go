@@ -42,6 +42,12 @@ const (
 	SendSettled Point = "send.settled" // the attempt's end is durable, nobody told
 )
 
+// The points of a checkpoint.
+const (
+	CheckpointSealed Point = "checkpoint.sealed" // durable, no copy made
+	CheckpointSent   Point = "checkpoint.sent"   // the copy is outside, which nobody has written down
+)
+
 // Points lists those of a turn.
 func Points() []Point {
 	return []Point{

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"turnout/gateway/api"
+	"turnout/gateway/audit"
 )
 
 type adminCmd struct {
@@ -34,20 +35,26 @@ func (c *initCmd) Run() error {
 	if _, err := rand.Read(root); err != nil {
 		return err
 	}
-	_, audit, err := ed25519.GenerateKey(rand.Reader)
+	_, signing, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		return err
 	}
 	for _, k := range []struct {
 		name string
 		key  []byte
-	}{{"root.key", root}, {"audit.key", audit.Seed()}} {
+	}{{"root.key", root}, {"audit.key", signing.Seed()}} {
 		file := filepath.Join(dir, k.name)
 		if err := writeKey(file, k.key); err != nil {
 			return err
 		}
 		fmt.Println("wrote", file)
 	}
+	signer, err := audit.NewSigner(signing.Seed())
+	if err != nil {
+		return err
+	}
+	fmt.Println("verifier's key of the audit log:", signer.VerifierKey())
+	fmt.Fprintln(os.Stderr, "Give the verifier's key to whoever is to verify the audit log. It is no secret.")
 	fmt.Fprintln(os.Stderr, "Keep a copy of root.key in a safe place of its own: without it the data cannot be read, and a backup of the data does not hold it.")
 	return nil
 }

@@ -20,6 +20,7 @@ type cli struct {
 	Check     checkCmd     `cmd:"" help:"Check a configuration and its rules, and run the rules' own tests."`
 	Admin     adminCmd     `cmd:"" help:"Make keys and password hashes, and look after a running node."`
 	Rules     rulesCmd     `cmd:"" help:"Test, explain, measure and publish rules."`
+	Audit     auditCmd     `cmd:"" help:"Export the audit log, and verify what was exported."`
 	Bench     benchCmd     `cmd:"" help:"Measure a gateway beside bare proxies."`
 	BenchPeer benchPeerCmd `cmd:"" hidden:""`
 }

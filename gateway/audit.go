@@ -1,0 +1,113 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"turnout/gateway/api"
+	"turnout/gateway/audit"
+	"turnout/gateway/audit/notary"
+	"turnout/gateway/config"
+	"turnout/gateway/id"
+	"turnout/gateway/store"
+	"turnout/gateway/store/embedded"
+)
+
+// ErrNoAuditKey says that the configuration names none.
+var ErrNoAuditKey = errors.New(`audit.signing_key is missing: make one with "turnout admin init DATA" and write audit: {signing_key: "file:DATA/keys/audit.key"}`)
+
+func auditSigner(o Options, cfg *config.Config) (*audit.Signer, error) {
+	if cfg.Audit.SigningKey == "" {
+		return nil, ErrNoAuditKey
+	}
+	seed, err := secretKey(o, cfg.Audit.SigningKey, "audit")
+	if err != nil {
+		return nil, err
+	}
+	return audit.NewSigner(seed)
+}
+
+// newNotary makes what seals the audit chains.
+func (g *Gateway) newNotary(o Options, signer *audit.Signer, tenants func() []store.Tenant) (*notary.Notary, error) {
+	n := notary.Options{
+		Ledger: g.store, Tenants: tenants, Signer: signer, Count: g.server.RecordRefusals,
+		Now: o.Now, Log: o.Log.With("component", "audit"), Faults: o.Faults,
+	}
+	if to := g.cfg.Audit.SendTo; to != "" {
+		var err error
+		if n.To, err = notary.To(to, g.cfg.Dir); err != nil {
+			return nil, fmt.Errorf("audit.send_to: %w", err)
+		}
+	}
+	return notary.New(n), nil
+}
+
+// checkpoints is what health says of them.
+func (g *Gateway) checkpoints() api.Checkpoints {
+	if g.notary == nil {
+		return api.Checkpoints{}
+	}
+	h := g.notary.Health()
+	return api.Checkpoints{
+		SealedAt: h.SealedAt, Failing: h.SealFailing, Unsent: h.Unsent, SendFailing: h.SendFailing, Since: h.Since,
+	}
+}
+
+// lastWork is what the last checkpoint may take beyond the time for stopping: without it the end of every chain is open.
+const lastWork = 5 * time.Second
+
+func (g *Gateway) lastCheckpoint(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWork)
+	defer cancel()
+	if err := g.notary.Round(ctx); err != nil {
+		return fmt.Errorf("making the last checkpoint: %w", err)
+	}
+	if err := g.notary.Deliver(ctx); err != nil { // the next process sends it
+		g.log.Warn("sending the last checkpoint outside: it is sent after the next start", "err", err)
+	}
+	return nil
+}
+
+// AuditKey returns the key with which anybody can verify what a node signs.
+func AuditKey(o Options) (string, error) {
+	signer, err := auditSigner(o.withDefaults(), o.Config)
+	if err != nil {
+		return "", err
+	}
+	return signer.VerifierKey(), nil
+}
+
+// ExportAudit writes the audit export of a tenant from the data folder of a node that does not run; while one does, the
+// error names its process. store.Operator's name is that of the node itself.
+func ExportAudit(ctx context.Context, o Options, tenant string, w io.Writer) (_ audit.Counts, err error) {
+	o = o.withDefaults()
+	t, err := store.TenantOf(tenant)
+	if err != nil {
+		return audit.Counts{}, err
+	}
+	signer, err := auditSigner(o, o.Config)
+	if err != nil {
+		return audit.Counts{}, err
+	}
+	root, err := rootKey(o, o.Config)
+	if err != nil {
+		return audit.Counts{}, err
+	}
+	dir := filepath.Join(o.Config.Data, "store")
+	if _, err := os.Stat(dir); err != nil { // opening would make one
+		return audit.Counts{}, fmt.Errorf("opening the store: %w", err)
+	}
+	s, err := embedded.Open(embedded.Options{
+		Dir: dir, FS: o.FS, Root: root, IDs: id.NewSource(o.Rand, o.Now), Now: o.Now, Log: o.Log.With("component", "store"), Reserve: -1, Ballast: -1,
+	})
+	if err != nil {
+		return audit.Counts{}, err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	return audit.Export(ctx, w, notary.Source(s, t), t.Name(), signer.VerifierKey(), o.Now())
+}
