@@ -1,0 +1,298 @@
+package rulebook
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"turnout/gateway/store"
+	"turnout/rules"
+)
+
+// Limits on what is published.
+const (
+	MaxFiles  = 200
+	MaxSource = 4 << 20 // bytes of all files
+	MaxWhy    = 500     // bytes
+)
+
+// Errors of Publish and Rollback.
+var (
+	// ErrManaged: the configuration's files have the rules.
+	ErrManaged = errors.New("the configuration manages these rules")
+	// ErrSame: they are in force already.
+	ErrSame = errors.New("these rules are in force already")
+	// ErrLocked: the change touches a locked rule, which only an owner may change.
+	ErrLocked = errors.New("only an owner may change or remove a locked rule")
+	// ErrPending: the version before is not effective yet.
+	ErrPending = errors.New("a version is waiting for nodes to confirm it")
+	// ErrNoWhy: nobody said why.
+	ErrNoWhy = errors.New("a publish needs a reason")
+	// ErrTooLarge: more files or bytes than may be published.
+	ErrTooLarge = fmt.Errorf("at most %d files of together %d MiB can be published", MaxFiles, MaxSource>>20)
+)
+
+// TestsError says that rules do not pass their own tests.
+type TestsError struct{ Failed []rules.TestResult }
+
+func (e *TestsError) Error() string {
+	f := e.Failed[0]
+	return fmt.Sprintf("%d of the rules' own tests fail, the first is that of rule %s at %s:%d:%d", len(e.Failed), f.Rule, f.File, f.Line, f.Column)
+}
+
+// Proposal is a publish.
+type Proposal struct {
+	Sources []rules.Source
+	Why     string
+	By      string // in the form of an audit entry's actor
+	// Owner is set when the publisher may change locked rules.
+	Owner bool
+	// Base, when it is not 0, is the version that must be in force: whoever looked at another one must look again.
+	Base int
+}
+
+// Published is what a publish came to.
+type Published struct {
+	Version
+	// Effective is set when it is in force; if not, Waiting names the nodes that have not confirmed it.
+	Effective bool           `json:"effective"`
+	Waiting   []string       `json:"waiting,omitempty"`
+	Changes   []rules.Change `json:"changes"`
+}
+
+// Examine compiles rules and runs their tests as a publish does, and says what would change. Faults are rules.Faults.
+func (b *Book) Examine(ctx context.Context, sources []rules.Source) ([]rules.Change, error) {
+	set, err := b.examine(sources)
+	if err != nil {
+		return nil, err
+	}
+	return rules.Diff(b.current.Load().full, set), nil
+}
+
+// examine compiles and tests. The store is not touched.
+func (b *Book) examine(sources []rules.Source) (*rules.Set, error) {
+	size := 0
+	for _, s := range sources {
+		size += len(s.Data)
+	}
+	if len(sources) > MaxFiles || size > MaxSource {
+		return nil, ErrTooLarge
+	}
+	set, err := rules.Load(sources)
+	if err != nil {
+		return nil, err
+	}
+	var faults rules.Faults
+	for _, q := range set.QueueRefs() {
+		if b.o.Queues != nil && !b.o.Queues[q.Queue] {
+			faults = append(faults, rules.Fault{
+				File: q.File, Line: q.Line, Column: q.Column, Rule: q.Rule,
+				Message: fmt.Sprintf("there is no queue %s: a handoff to it would go to the default queue", q.Queue),
+			})
+		}
+	}
+	if len(faults) > 0 {
+		return nil, faults
+	}
+	if err := selfTest(set, b.o.Detector); err != nil {
+		return nil, err
+	}
+	var failed []rules.TestResult
+	for _, t := range set.Test(b.o.Detector) {
+		if !t.Passed() {
+			failed = append(failed, t)
+		}
+	}
+	if len(failed) > 0 {
+		return nil, &TestsError{failed}
+	}
+	return set, nil
+}
+
+// Publish makes rules a new version. It returns once the version is durable and, where this node is the only one, effective.
+func (b *Book) Publish(ctx context.Context, p Proposal) (Published, error) {
+	if b.o.Managed != "" {
+		return Published{}, ErrManaged
+	}
+	if p.Why == "" || len(p.Why) > MaxWhy {
+		return Published{}, ErrNoWhy
+	}
+	set, err := b.examine(p.Sources)
+	if err != nil {
+		return Published{}, err
+	}
+	return b.replace(ctx, p, set, Document{Sources: p.Sources, Why: p.Why})
+}
+
+// Rollback publishes the rules of an earlier version again, as a new version. Its sources must still compile and pass their
+// tests.
+func (b *Book) Rollback(ctx context.Context, n int, p Proposal) (Published, error) {
+	if b.o.Managed != "" {
+		return Published{}, ErrManaged
+	}
+	if p.Why == "" || len(p.Why) > MaxWhy {
+		return Published{}, ErrNoWhy
+	}
+	doc, err := b.o.Versions.Version(ctx, b.o.Tenant, Doc, n)
+	if err != nil {
+		return Published{}, err
+	}
+	d, err := decode(doc.Body)
+	if err != nil {
+		return Published{}, fmt.Errorf("decoding rules version %d: %w", n, err)
+	}
+	set, err := b.examine(d.Sources)
+	if err != nil {
+		return Published{}, err
+	}
+	return b.replace(ctx, p, set, Document{Sources: d.Sources, Why: p.Why, Of: n})
+}
+
+// replace publishes set in the place of what is in force.
+func (b *Book) replace(ctx context.Context, p Proposal, set *rules.Set, d Document) (Published, error) {
+	cur := b.current.Load()
+	if p.Base != 0 && p.Base != cur.n {
+		return Published{}, store.ErrStale
+	}
+	if set.Digest() == cur.full.Digest() {
+		return Published{}, ErrSame
+	}
+	out := Published{Changes: rules.Diff(cur.full, set)}
+	for _, c := range out.Changes {
+		if c.Locked && !p.Owner {
+			return Published{}, fmt.Errorf("%w: %s", ErrLocked, c.Rule)
+		}
+	}
+	var err error
+	if out.Version, err = b.publish(ctx, set, d, p.By); err != nil {
+		return Published{}, err
+	}
+	if err := b.Beat(ctx); err != nil {
+		return out, err
+	}
+	_, now := b.Current()
+	if out.Effective = now >= out.N; !out.Effective {
+		out.Waiting, err = b.o.Nodes.Unconfirmed(ctx, b.o.Tenant, out.Digest)
+	}
+	return out, err
+}
+
+// publish adds a version to the store. The one before must be in force: two that wait would hide each other.
+func (b *Book) publish(ctx context.Context, set *rules.Set, d Document, by string) (Version, error) {
+	body, err := json.Marshal(d)
+	if err != nil {
+		return Version{}, fmt.Errorf("encoding rules: %w", err)
+	}
+	n, err := b.effective(ctx)
+	if err != nil {
+		return Version{}, err
+	}
+	newest, err := b.o.Versions.Current(ctx, b.o.Tenant, Doc)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return Version{}, fmt.Errorf("reading the newest rules: %w", err)
+	}
+	if newest.N > n && d.From == "" {
+		return Version{}, ErrPending
+	}
+	v := store.VersionedDoc{N: newest.N + 1, Digest: set.Digest(), Body: body, At: b.o.Now().UnixMilli(), By: by}
+	if err := b.o.Versions.Publish(ctx, b.o.Tenant, Doc, newest.N, v); err != nil {
+		return Version{}, fmt.Errorf("publishing rules version %d: %w", v.N, err)
+	}
+	b.mu.Lock()
+	b.keep(v.N, set, d)
+	b.mu.Unlock()
+	b.o.Log.Info("rules published", "tenant", b.o.Tenant.Name(), "version", v.N, "digest", v.Digest, "rules", set.Len(), "by", by)
+	return b.describe(v, d, set.Len()), nil
+}
+
+func (b *Book) describe(v store.VersionedDoc, d Document, n int) Version {
+	out := Version{N: v.N, Digest: v.Digest, At: time.UnixMilli(v.At).UTC(), By: v.By, Why: d.Why, Of: d.Of, From: d.From, Rules: n}
+	if out.By == "" {
+		out.By = "system"
+	}
+	return out
+}
+
+// point makes a version the one in force, unless it is already. Another node may have been quicker with the same.
+func (b *Book) point(ctx context.Context, v store.VersionedDoc) error {
+	cur, err := b.o.Versions.Current(ctx, b.o.Tenant, EffectiveDoc)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return fmt.Errorf("reading which rules are in force: %w", err)
+	}
+	var at pointer
+	if err == nil {
+		if err := json.Unmarshal(cur.Body, &at); err != nil {
+			return fmt.Errorf("decoding which rules are in force: %w", err)
+		}
+		if at.N >= v.N {
+			return nil
+		}
+	}
+	body, err := json.Marshal(pointer{v.N})
+	if err != nil {
+		return fmt.Errorf("encoding which rules are in force: %w", err)
+	}
+	err = b.o.Versions.Publish(ctx, b.o.Tenant, EffectiveDoc, cur.N, store.VersionedDoc{
+		N: cur.N + 1, Digest: v.Digest, Body: body, By: v.By, At: b.o.Now().UnixMilli(),
+	})
+	if errors.Is(err, store.ErrStale) {
+		return nil // whoever was quicker followed the same confirmations; the next look sees it
+	}
+	if err != nil {
+		return fmt.Errorf("making rules version %d effective: %w", v.N, err)
+	}
+	return nil
+}
+
+// Sources returns the files of a version.
+func (b *Book) Sources(ctx context.Context, n int) (Version, []rules.Source, error) {
+	doc, err := b.o.Versions.Version(ctx, b.o.Tenant, Doc, n)
+	if err != nil {
+		return Version{}, nil, err
+	}
+	d, err := decode(doc.Body)
+	if err != nil {
+		return Version{}, nil, fmt.Errorf("decoding rules version %d: %w", n, err)
+	}
+	return b.describe(doc, d, 0), d.Sources, nil
+}
+
+// Versions lists versions, the newest first, at most limit, older than before (0: from the newest on).
+func (b *Book) Versions(ctx context.Context, before, limit int) ([]Version, error) {
+	if before == 0 {
+		newest, err := b.o.Versions.Current(ctx, b.o.Tenant, Doc)
+		if errors.Is(err, store.ErrNotFound) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		before = newest.N + 1
+	}
+	var list []Version
+	for n := before - 1; n > 0 && len(list) < limit; n-- {
+		v, _, err := b.Sources(ctx, n)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, v)
+	}
+	return list, nil
+}
+
+// Diff says what differs from version a to version b; 0 is no rules.
+func (b *Book) Diff(ctx context.Context, from, to int) ([]rules.Change, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	was, err := b.load(ctx, from)
+	if err != nil {
+		return nil, err
+	}
+	is, err := b.load(ctx, to)
+	if err != nil {
+		return nil, err
+	}
+	return rules.Diff(was.full, is.full), nil
+}
