@@ -24,6 +24,7 @@ import (
 	"turnout/adapters"
 	"turnout/adapters/netguard"
 	"turnout/gateway/admin"
+	"turnout/gateway/alarm"
 	"turnout/gateway/api"
 	"turnout/gateway/audit"
 	"turnout/gateway/audit/notary"
@@ -35,7 +36,6 @@ import (
 	"turnout/gateway/queue"
 	"turnout/gateway/store"
 	"turnout/gateway/store/embedded"
-	"turnout/rules"
 	"turnout/rules/signal"
 )
 
@@ -66,6 +66,7 @@ type Gateway struct {
 	outbox   *outbox.Outbox
 	channels []adapters.Channel // pull: they end with the intake
 	senders  []adapters.Channel // push: they end after the outbox
+	rules    *ruleWatch
 	cleanup  cleanup
 	cfg      *config.Config
 	cancel   context.CancelFunc
@@ -119,6 +120,9 @@ func New(ctx context.Context, o Options) (_ *Gateway, err error) {
 		return nil, fmt.Errorf("building signals: %w", err)
 	}
 	detector = detector.Keyed(derive(root, "signal", "digests"))
+	g.rules = newRuleWatch(g.store, detector, o.Now, o.Log.With("component", "rules"), g.alarmed)
+	watching := g.store.Subscribe(g.rules.committed)
+	g.cleanup.add("rules", func(context.Context) error { return watching.Close() })
 	guard := netguard.New(cfg.Limits.AllowNetworks)
 	deps := adapters.Deps{
 		Secret: o.Secrets, Dial: guard.Dial, Now: o.Now, NewID: ids.Bytes, Limits: adapterLimits(cfg.Limits),
@@ -127,7 +131,7 @@ func New(ctx context.Context, o Options) (_ *Gateway, err error) {
 	var channels []*pipeline.Channel
 	var files []channelOf
 	for _, t := range cfg.Tenants {
-		tenant, err := g.tenant(ctx, t, o.Now)
+		tenant, err := g.tenant(ctx, t)
 		if err != nil {
 			return nil, err
 		}
@@ -168,6 +172,7 @@ func New(ctx context.Context, o Options) (_ *Gateway, err error) {
 	g.cleanup.add("queue", func(context.Context) error { return g.queue.Close() })
 	g.server, err = api.New(ctx, api.Options{
 		Queue: g.queue, Audit: g.store, Accounts: accounts, Routes: routes, Health: g.store.Health, Checkpoints: g.checkpoints,
+		Ready: g.rules.ready, Alarms: g.rules.board.Active,
 		Admin: admin.Audit(admin.AuditLog{
 			Source: func(t store.Tenant) audit.Source { return notary.Source(g.store, t) },
 			Seal:   func(ctx context.Context) error { return g.notary.Round(ctx) },
@@ -191,19 +196,15 @@ type channelOf struct {
 	channel *config.Channel
 }
 
-// tenant publishes the tenant's rules and returns what turns need to know of it.
-func (g *Gateway) tenant(ctx context.Context, t *config.Tenant, now func() time.Time) (*pipeline.Tenant, error) {
+// tenant brings the tenant's rules into force and returns what turns need to know of it.
+func (g *Gateway) tenant(ctx context.Context, t *config.Tenant) (*pipeline.Tenant, error) {
 	handle, err := store.NewTenant(t.Name)
 	if err != nil {
 		return nil, err
 	}
-	sources := make([]rules.Source, len(t.Rules))
-	for i, r := range t.Rules {
-		sources[i] = rules.Source{Name: r.Name, Data: r.Data}
-	}
-	book, err := pipeline.PublishRules(ctx, g.store, handle, sources, now().UnixMilli())
+	book, err := g.rules.configure(ctx, handle, t)
 	if err != nil {
-		return nil, fmt.Errorf("publishing the rules of tenant %s: %w", t.Name, err)
+		return nil, fmt.Errorf("bringing the rules of tenant %s into force: %w", t.Name, err)
 	}
 	tenant := &pipeline.Tenant{
 		Handle: handle, Rules: book, Queue: t.DefaultQueue, Queues: map[string]bool{}, BareRequests: t.BareRequests,
@@ -284,6 +285,11 @@ func (g *Gateway) instance(d adapters.Deps, root []byte, tenant, key string) ada
 // notify writes down who a rule wants to have told. The way to people's pagers hangs on it.
 func (g *Gateway) notify(n pipeline.Notice) {
 	g.log.Warn("a rule asks for somebody to be told", "conversation", n.Ref.ID, "rule", n.Rule, "who", strings.Join(n.Who, ","))
+}
+
+// alarmed tells people that something is wrong, in the way of notices.
+func (g *Gateway) alarmed(a alarm.Alarm) {
+	g.log.Warn("somebody should be told of an alarm", "alarm", a.Name, "tenant", a.Tenant, "subject", a.Subject)
 }
 
 // derive makes a key for a purpose from the root key (RFC 5869). The parts are kept apart, so that no two purposes meet.

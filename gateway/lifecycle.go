@@ -52,10 +52,11 @@ func (g *Gateway) Start(ctx context.Context) error {
 	g.endOutbox = func() { stopSending(); <-sent }
 	go func() {
 		defer close(g.done)
-		var both sync.WaitGroup
-		both.Go(func() { g.notary.Run(ctx) })
+		var beside sync.WaitGroup
+		beside.Go(func() { g.notary.Run(ctx) })
+		beside.Go(func() { g.rules.run(ctx) })
 		g.pipeline.Run(ctx)
-		both.Wait()
+		beside.Wait()
 	}()
 	if err := g.server.Listen(g.cfg.Listen, g.cfg.OpsListen); err != nil {
 		return fmt.Errorf("listening: %w", err)

@@ -41,6 +41,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"turnout/adapters"
+	"turnout/gateway/alarm"
 	"turnout/gateway/audit"
 	"turnout/gateway/queue"
 	"turnout/gateway/store"
@@ -65,6 +66,10 @@ type Options struct {
 	// Health tells the state of the store, Checkpoints that of the audit chains; nil: nothing is said of them.
 	Health      func(context.Context) store.Health
 	Checkpoints func() Checkpoints
+	// Ready says why the node must not take work although its store can; nil, or no func: it may. Alarms are what is wrong
+	// although the node serves.
+	Ready  func() error
+	Alarms func() []alarm.Alarm
 	// SessionKey signs sessions: 32 bytes, the same after a restart and on every node.
 	SessionKey []byte
 	// PlainCookie leaves out Secure and the __Host- prefix from the session's cookie. It is for a listener without TLS in

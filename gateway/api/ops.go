@@ -9,6 +9,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"turnout/adapters/problem"
+	"turnout/gateway/alarm"
 )
 
 // health is the answer of /healthz and /readyz.
@@ -21,6 +22,8 @@ type health struct {
 	FsyncMS    float64 `json:"fsync_ms"`
 	// Audit is how the checkpoints are. A node works on without them, and says so here.
 	Audit *Checkpoints `json:"audit,omitempty"`
+	// Alarms are what is wrong although the node serves; the first one's reason is Reason when there is no graver one.
+	Alarms []alarm.Alarm `json:"alarms,omitempty"`
 }
 
 // Checkpoints is how those of the audit chains are.
@@ -79,11 +82,23 @@ func (s *Server) health(ctx context.Context) health {
 		c := s.o.Checkpoints()
 		out.Audit = &c
 	}
+	if s.o.Alarms != nil {
+		out.Alarms = s.o.Alarms()
+	}
+	var behind error
+	if s.o.Ready != nil {
+		behind = s.o.Ready()
+	}
 	switch {
 	case s.stopping.Load():
 		out.Status = "stopping"
 	case !h.OK:
 		out.Status = "failing"
+	case behind != nil:
+		out.Status, out.Reason = "failing", behind.Error()
+	}
+	if out.Reason == "" && len(out.Alarms) > 0 {
+		out.Reason = out.Alarms[0].Reason
 	}
 	return out
 }

@@ -96,7 +96,7 @@ func TestResources(t *testing.T) {
 	}
 	want := &config.Tenant{
 		Name: "shop", Title: "The Shop", DefaultQueue: "support", Bot: "legacy", Languages: []string{"en", "pt-BR"},
-		IdleNew: 48 * time.Hour, ReopenWithin: time.Hour, BotLadder: config.BotLadder{CaptureOver: 50},
+		IdleNew: 48 * time.Hour, ReopenWithin: time.Hour, BotLadder: config.BotLadder{CaptureOver: 50}, RulesFrom: "conf/shop.yaml",
 		Channels: []*config.Channel{{Name: "web", Adapter: "web", Key: "shop", Bot: "spare", ReopenWithin: 5 * time.Minute}},
 		Bots: []*config.Bot{
 			{

@@ -19,6 +19,8 @@ type RuleSource struct {
 type rulesSpec struct {
 	Files []string `yaml:"files"`
 	Rules Section  `yaml:"rules"`
+	// Managed "api" says that rules are published to the running node, and by no file.
+	Managed string `yaml:"managed"`
 }
 
 // ruleUse is a queue that a rule names.
@@ -32,8 +34,24 @@ type ruleUse struct {
 func (l *loader) addRules(t *Tenant, r *resource) {
 	var spec rulesSpec
 	l.decode(r.Spec, &spec)
+	published := child(r.Spec.node, "managed") != nil
+	switch {
+	case t.RulesFrom != "" && (published || t.RulesPublished):
+		l.faults.add(r.whole.Pos(), "tenant %s has another resource of kind rules, in %s, and one of them says managed: api; that one must be the only one", t.Name, t.RulesFrom)
+		return
+	case published && spec.Managed != "api":
+		l.faults.add(r.Spec.find("managed"), `managed is "api" for rules that are published to the running node; leave it out for rules in files`)
+		return
+	case published && (spec.Rules.node != nil || len(spec.Files) > 0):
+		l.faults.add(r.Spec.find("managed"), `rules that are managed by the API cannot stand here as well; publish them with "turnout rules publish"`)
+		return
+	}
+	t.RulesFrom, t.RulesPublished = r.file, published
+	if published {
+		return
+	}
 	if spec.Rules.node == nil && len(spec.Files) == 0 {
-		l.faults.add(r.Spec.Pos(), `there are no rules here; write "rules:" and a list, or "files:" and a list of globs`)
+		l.faults.add(r.Spec.Pos(), `there are no rules here; write "rules:" and a list, "files:" and a list of globs, or "managed: api"`)
 		return
 	}
 	if spec.Rules.node != nil {

@@ -34,6 +34,10 @@ type Tenant struct {
 	Agents   []*Agent   `yaml:"-"`
 	// Rules are the sources of the tenant's rules, sorted by name.
 	Rules []RuleSource `yaml:"-"`
+	// RulesPublished is set when rules are published to the running node; Rules is empty then. RulesFrom is the resource
+	// file that says where rules come from, empty when none does.
+	RulesPublished bool   `yaml:"-"`
+	RulesFrom      string `yaml:"-"`
 
 	// Canonical is the tenant's resources as JSON, the same however the files are laid out; Digest is its SHA-256 in
 	// hex, the identity of the tenant's version.

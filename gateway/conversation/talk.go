@@ -1,6 +1,7 @@
 package conversation
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 
@@ -31,13 +32,14 @@ type Receive struct {
 	Rules  int
 	Scores signal.Scores
 	Memory signal.Memory
+	Inputs json.RawMessage
 }
 
 func (c Receive) decide(d *Draft) error {
 	if err := d.live(); err != nil {
 		return err
 	}
-	d.emit(&Received{ID: c.ID, In: c.In, Rules: c.Rules, Scores: c.Scores, Memory: c.Memory})
+	d.emit(&Received{ID: c.ID, In: c.In, Rules: c.Rules, Scores: c.Scores, Memory: c.Memory, Inputs: c.Inputs})
 	return nil
 }
 

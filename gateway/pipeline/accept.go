@@ -114,6 +114,9 @@ func (p *Pipeline) plan(ctx context.Context, ch *Channel, snap *store.Snapshot, 
 		ID: p.IDs.New(id.Message, partition(step.Ref)), In: in,
 		Rules: judged.version, Scores: judged.scores, Memory: judged.memory,
 	}
+	if judged.kind() == "" { // otherwise the decision holds them
+		receive.Inputs = judged.inputs
+	}
 	if err := d.DoAs(from, receive); err != nil {
 		return nil, fmt.Errorf("receiving: %w", err)
 	}

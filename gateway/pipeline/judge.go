@@ -3,11 +3,13 @@ package pipeline
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"time"
 
 	"turnout/adapters"
 	"turnout/adapters/message"
 	"turnout/gateway/conversation"
+	"turnout/gateway/exchange"
 	"turnout/rules"
 	"turnout/rules/signal"
 )
@@ -24,15 +26,13 @@ type judgement struct {
 	say     *rules.Saying
 }
 
-// inputs are what a decision rested on and the log does not hold otherwise. Counts, profile and the time of opening are
-// those of the fold before the decision, the clock is the decision's own time.
-type inputs struct {
-	Queues map[string]rules.QueueView `json:"queues,omitempty"`
-}
-
 // judgeInbound lets the rules of now look at a message. Nothing is done yet.
 func (p *Pipeline) judgeInbound(ctx context.Context, ch *Channel, s *conversation.State, in message.Inbound, now int64) (judgement, error) {
-	set, version := ch.Tenant.Rules.Current()
+	book := ch.Tenant.Rules
+	if err := book.Ready(); err != nil {
+		return judgement{}, err
+	}
+	set, version := book.Current()
 	j := judgement{version: version}
 	j.scores, j.memory = p.Detector.Customer(in.Text, in.Lang, s.Memory)
 	x, rested, err := p.exchange(ctx, ch, s, set, now)
@@ -43,8 +43,8 @@ func (p *Pipeline) judgeInbound(ctx context.Context, ch *Channel, s *conversatio
 	if in.Profile != nil {
 		x.Profile = in.Profile
 	}
-	j.verdict = set.Eval(x)
-	j.inputs = rested.encode()
+	j.verdict = p.eval(book, version, set, x)
+	j.inputs = rested.Encode()
 	j.say = j.verdict.Say
 	switch {
 	case j.verdict.Handoff != nil:
@@ -74,7 +74,7 @@ func (p *Pipeline) judgeAnswer(ctx context.Context, ch *Channel, s *conversation
 	if err != nil {
 		return judgement{}, err
 	}
-	text := answerText(a)
+	text := exchange.Text(a.Parts)
 	j := judgement{version: t.Rules}
 	var bot signal.Scores
 	bot, j.memory = p.Detector.Bot(text, s.Memory)
@@ -88,8 +88,8 @@ func (p *Pipeline) judgeAnswer(ctx context.Context, ch *Channel, s *conversation
 		Text: text, Confidence: a.Confidence, Intent: a.Intent, Fallback: a.Fallback,
 		End: a.End, Handoff: a.Handoff != nil, Sources: len(a.Sources), Parts: len(a.Parts),
 	}
-	j.verdict = set.Eval(x)
-	j.inputs = rested.encode()
+	j.verdict = p.eval(ch.Tenant.Rules, t.Rules, set, x)
+	j.inputs = rested.Encode()
 	j.say = j.verdict.Say
 	if j.verdict.Handoff != nil {
 		j.handoff = p.handoff(ch, j.verdict.Handoff)
@@ -98,13 +98,21 @@ func (p *Pipeline) judgeAnswer(ctx context.Context, ch *Channel, s *conversation
 	return j, nil
 }
 
+// eval judges, and tells the book how that went.
+func (p *Pipeline) eval(book Rulebook, version int, set *rules.Set, x *rules.Exchange) rules.Verdict {
+	start := time.Now()
+	v := set.Eval(x)
+	book.Judged(version, set, x, &v, time.Since(start))
+	return v
+}
+
 // exchange is the part of what rules see that is the same for both sides.
-func (p *Pipeline) exchange(ctx context.Context, ch *Channel, s *conversation.State, set *rules.Set, now int64) (*rules.Exchange, inputs, error) {
+func (p *Pipeline) exchange(ctx context.Context, ch *Channel, s *conversation.State, set *rules.Set, now int64) (*rules.Exchange, exchange.Inputs, error) {
 	x := &rules.Exchange{
 		Profile: s.Profile, Turns: s.Turns + 1, Returns: s.Returns, Handoffs: s.Handoffs,
 		OpenedAt: time.UnixMilli(s.OpenedAt), Now: time.UnixMilli(now), Tags: s.Tags,
 	}
-	var in inputs
+	in := exchange.Inputs{Tripped: set.Tripped()}
 	if set.ReadsQueues() { // figures of people cost a look around: only for rules that ask
 		q, err := p.queueViews(ctx, ch.Tenant)
 		if err != nil {
@@ -140,15 +148,6 @@ func (p *Pipeline) queueViews(ctx context.Context, t *Tenant) (map[string]rules.
 	return views, nil
 }
 
-func (in inputs) encode() json.RawMessage {
-	if in.Queues == nil {
-		return nil
-	}
-	b, err := json.Marshal(in)
-	must(err) // plain fields: cannot fail
-	return b
-}
-
 // handoff turns a rule's wish into an order that names a queue of the tenant.
 func (p *Pipeline) handoff(ch *Channel, h *rules.Handoff) *conversation.Handoff {
 	out := &conversation.Handoff{Rule: h.Rule, Reason: h.Reason, Queue: h.Queue, Priority: h.Priority, Skills: h.Skills}
@@ -161,19 +160,29 @@ func (p *Pipeline) handoff(ch *Channel, h *rules.Handoff) *conversation.Handoff 
 	return out
 }
 
+// kind is that of the decision about a message; "" when no rule has anything to say to it. A rule that only watches, or
+// fails, has: what it did not do is a decision too.
+func (j *judgement) kind() conversation.DecisionKind {
+	v := &j.verdict
+	switch {
+	case j.handoff != nil:
+		return conversation.DecisionHandoff
+	case j.say != nil:
+		return conversation.DecisionSay
+	case slices.ContainsFunc(v.Matched, func(m rules.Match) bool { return m.Mode != rules.Shadow }):
+		return conversation.DecisionTag
+	case len(v.Matched) > 0 || len(v.Failed) > 0:
+		return conversation.DecisionPass
+	}
+	return ""
+}
+
 // applyInbound does to the draft what the inbound rules decided.
 func (p *Pipeline) applyInbound(d *conversation.Draft, ch *Channel, j judgement, part int) error {
 	seq := d.State.Seq
 	dec := p.decision(j)
 	dec.Phase, dec.Seq = conversation.Inbound, seq
-	switch {
-	case j.handoff != nil:
-		dec.Kind = conversation.DecisionHandoff
-	case j.say != nil:
-		dec.Kind = conversation.DecisionSay
-	case len(dec.Tags) > 0 || dec.MustReachHuman || len(dec.Matched) > 0:
-		dec.Kind = conversation.DecisionTag
-	default:
+	if dec.Kind = j.kind(); dec.Kind == "" {
 		return nil // nothing matched: the turn's own decision will say so for both phases
 	}
 	if err := d.Do(conversation.Decide{Decision: dec}); err != nil {
@@ -219,25 +228,12 @@ func (p *Pipeline) decision(j judgement) conversation.Decision {
 	return dec
 }
 
-func answerText(a adapters.Answer) string {
-	switch len(a.Parts) {
-	case 0:
-		return ""
-	case 1:
-		return a.Parts[0].Text
-	}
-	var b []byte
-	for i, part := range a.Parts {
-		if i > 0 {
-			b = append(b, '\n')
-		}
-		b = append(b, part.Text...)
-	}
-	return string(b)
-}
-
 // Rulebook gives a tenant's rules by version. Current never blocks; Version may read the store for an old one.
 type Rulebook interface {
 	Current() (*rules.Set, int)
 	Version(ctx context.Context, n int) (*rules.Set, error)
+	// Ready says why this node must judge nothing now; nil: it may.
+	Ready() error
+	// Judged is told how an exchange was judged by a set of version n. It keeps nothing of x.
+	Judged(n int, set *rules.Set, x *rules.Exchange, v *rules.Verdict, took time.Duration)
 }

@@ -24,7 +24,7 @@ func another(name string) (*pipeline.Bot, *scripted) {
 // replaced puts a channel of the world's key with another bot in the place of its channels.
 func (w *world) replaced(b *pipeline.Bot) {
 	w.t.Helper()
-	book, err := pipeline.PublishRules(ctxT(w.t), w.store, w.tenant, nil, w.clock.Now().UnixMilli())
+	book, err := rulesOf(ctxT(w.t), w.store, w.tenant, nil, w.clock.Now)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -130,7 +130,7 @@ func TestReplaceKeepsWhatWasCounted(t *testing.T) {
 	w := newWorld(t, setup{limits: limits})
 	still(w)
 	w.ask(text("v1", "1", "one"))
-	book, err := pipeline.PublishRules(ctxT(t), w.store, w.tenant, nil, w.clock.Now().UnixMilli())
+	book, err := rulesOf(ctxT(t), w.store, w.tenant, nil, w.clock.Now)
 	if err != nil {
 		t.Fatal(err)
 	}

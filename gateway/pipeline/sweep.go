@@ -84,6 +84,9 @@ func (p *Pipeline) take(ctx context.Context, r store.Ref) {
 		p.Log.Warn("a conversation has work on a channel that is not configured", "conversation", r.ID)
 		return
 	}
+	if err := ch.Tenant.Rules.Ready(); err != nil {
+		return // the work stays due: a node that is ready takes it, or this one when it is
+	}
 	op := store.Token(p.IDs.Token())
 	d := conversation.Begin(snap.State, conversation.Env{Now: now, Op: string(op), Actor: system, Outgoing: snap.Outgoing})
 	if o := snap.State.Orphan; o != nil {

@@ -17,10 +17,12 @@ import (
 
 	"turnout/adapters"
 	"turnout/adapters/message"
+	"turnout/gateway/alarm"
 	"turnout/gateway/conversation"
 	"turnout/gateway/fault"
 	"turnout/gateway/id"
 	"turnout/gateway/pipeline"
+	"turnout/gateway/rulebook"
 	"turnout/gateway/store"
 	"turnout/gateway/store/embedded"
 	"turnout/rules"
@@ -198,7 +200,7 @@ func (w *world) start(s setup) {
 		sources = []rules.Source{{Name: "rules.yaml", Data: []byte(s.rules)}}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	book, err := pipeline.PublishRules(ctx, st, w.tenant, sources, w.clock.Now().UnixMilli())
+	book, err := rulesOf(ctx, st, w.tenant, sources, w.clock.Now)
 	if err != nil {
 		w.t.Fatalf("publishing rules: %v", err)
 	}
@@ -235,6 +237,19 @@ func (w *world) start(s setup) {
 			w.t.Errorf("closing the store: %v", err)
 		}
 	}
+}
+
+// rulesOf is the book of rules that a configuration manages.
+func rulesOf(ctx context.Context, v store.Versions, t store.Tenant, sources []rules.Source, now func() time.Time) (*rulebook.Book, error) {
+	detector, err := signal.NewLexical()
+	if err != nil {
+		return nil, err
+	}
+	log := slog.New(slog.DiscardHandler)
+	b := rulebook.New(rulebook.Options{
+		Versions: v, Tenant: t, Nodes: rulebook.Alone{}, Detector: detector, Board: alarm.New(now, log, nil), Now: now, Log: log,
+	})
+	return b, b.Configure(ctx, rulebook.Config{Managed: "rules.yaml", Sources: sources})
 }
 
 func (w *world) inject(ctx context.Context, p fault.Point) error {

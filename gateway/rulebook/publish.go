@@ -9,6 +9,7 @@ import (
 
 	"turnout/gateway/store"
 	"turnout/rules"
+	"turnout/rules/signal"
 )
 
 // Limits on what is published.
@@ -71,7 +72,7 @@ func (b *Book) Examine(ctx context.Context, sources []rules.Source) ([]rules.Cha
 	return rules.Diff(b.current.Load().full, set), nil
 }
 
-// examine compiles and tests. The store is not touched.
+// examine is for rules that are published: all their tests must pass.
 func (b *Book) examine(sources []rules.Source) (*rules.Set, error) {
 	size := 0
 	for _, s := range sources {
@@ -80,23 +81,8 @@ func (b *Book) examine(sources []rules.Source) (*rules.Set, error) {
 	if len(sources) > MaxFiles || size > MaxSource {
 		return nil, ErrTooLarge
 	}
-	set, err := rules.Load(sources)
+	set, err := examine(Config{Sources: sources, Queues: b.configured().Queues}, b.o.Detector)
 	if err != nil {
-		return nil, err
-	}
-	var faults rules.Faults
-	for _, q := range set.QueueRefs() {
-		if b.o.Queues != nil && !b.o.Queues[q.Queue] {
-			faults = append(faults, rules.Fault{
-				File: q.File, Line: q.Line, Column: q.Column, Rule: q.Rule,
-				Message: fmt.Sprintf("there is no queue %s: a handoff to it would go to the default queue", q.Queue),
-			})
-		}
-	}
-	if len(faults) > 0 {
-		return nil, faults
-	}
-	if err := selfTest(set, b.o.Detector); err != nil {
 		return nil, err
 	}
 	var failed []rules.TestResult
@@ -111,9 +97,30 @@ func (b *Book) examine(sources []rules.Source) (*rules.Set, error) {
 	return set, nil
 }
 
+// examine compiles rules, looks for the queues that they name, and runs the tests of the locked ones.
+func examine(c Config, d signal.Detector) (*rules.Set, error) {
+	set, err := rules.Load(c.Sources)
+	if err != nil {
+		return nil, err
+	}
+	var faults rules.Faults
+	for _, q := range set.QueueRefs() {
+		if c.Queues != nil && !c.Queues[q.Queue] {
+			faults = append(faults, rules.Fault{
+				File: q.File, Line: q.Line, Column: q.Column, Rule: q.Rule,
+				Message: fmt.Sprintf("there is no queue %s: a handoff to it would go to the default queue", q.Queue),
+			})
+		}
+	}
+	if len(faults) > 0 {
+		return nil, faults
+	}
+	return set, selfTest(set, d)
+}
+
 // Publish makes rules a new version. It returns once the version is durable and, where this node is the only one, effective.
 func (b *Book) Publish(ctx context.Context, p Proposal) (Published, error) {
-	if b.o.Managed != "" {
+	if b.configured().Managed != "" {
 		return Published{}, ErrManaged
 	}
 	if p.Why == "" || len(p.Why) > MaxWhy {
@@ -129,7 +136,7 @@ func (b *Book) Publish(ctx context.Context, p Proposal) (Published, error) {
 // Rollback publishes the rules of an earlier version again, as a new version. Its sources must still compile and pass their
 // tests.
 func (b *Book) Rollback(ctx context.Context, n int, p Proposal) (Published, error) {
-	if b.o.Managed != "" {
+	if b.configured().Managed != "" {
 		return Published{}, ErrManaged
 	}
 	if p.Why == "" || len(p.Why) > MaxWhy {

@@ -64,10 +64,15 @@ type Options struct {
 	Stopwatch func() time.Duration
 	Trip      Trip
 	Log       *slog.Logger
+}
+
+// Config is what the configuration says of a tenant's rules.
+type Config struct {
+	// Managed is the file that manages the rules, and Sources are they; empty: they are published.
+	Managed string
+	Sources []rules.Source
 	// Queues are the queues that rules may hand over to; nil: any.
 	Queues map[string]bool
-	// Managed says by which file the configuration manages the rules; empty: Publish does.
-	Managed string
 }
 
 // Book is the rules of one tenant by version. It is safe for concurrent use.
@@ -79,6 +84,7 @@ type Book struct {
 
 	timing sync.Mutex // held by whoever times rules one by one
 	mu     sync.Mutex // of what follows, and of every change of current
+	config Config
 	sets   map[int]*loaded
 	broken map[int]error // versions that were tried and cannot be used here
 	trips  map[tripKey]*trip
@@ -115,7 +121,7 @@ type Version struct {
 	Rules  int       `json:"rules,omitempty"`
 }
 
-// New returns a book that judges by nothing yet. Open or Adopt must follow.
+// New returns a book that judges by nothing yet. Configure must follow.
 func New(o Options) *Book {
 	if o.Stopwatch == nil {
 		start := time.Now()
@@ -131,41 +137,51 @@ func New(o Options) *Book {
 	return b
 }
 
-// Open makes the book judge by what is in force in the store. It fails if that cannot be used here: a node must not serve
-// without its rules.
-func (b *Book) Open(ctx context.Context) error {
+// Configure makes the book judge by what the configuration says: its own rules, as a new version if their digest is another
+// one, or what was published last. It fails if that cannot be used here, and what judged goes on: a node must not start
+// without its rules. It may be called again with another configuration.
+func (b *Book) Configure(ctx context.Context, c Config) error {
 	n, err := b.effective(ctx)
+	if err != nil {
+		return err
+	}
+	if c.Managed == "" {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if err := b.enter(ctx, n); err != nil {
+			return err
+		}
+		b.config = c
+		return nil
+	}
+	set, err := examine(c, b.o.Detector)
 	if err != nil {
 		return err
 	}
 	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.enter(ctx, n)
-}
-
-// Adopt makes rules that the configuration manages the ones in force: a new version if their digest is another one.
-func (b *Book) Adopt(ctx context.Context, sources []rules.Source) error {
-	n, err := b.effective(ctx)
-	if err != nil {
-		return err
-	}
-	set, err := b.examine(sources)
-	if err != nil {
-		return err
-	}
+	b.config = c
+	b.mu.Unlock()
 	if n > 0 {
 		cur, err := b.o.Versions.Version(ctx, b.o.Tenant, Doc, n)
 		if err != nil {
 			return fmt.Errorf("reading rules version %d: %w", n, err)
 		}
 		if cur.Digest == set.Digest() {
-			return b.Open(ctx)
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			return b.enter(ctx, n)
 		}
 	}
-	if _, err := b.publish(ctx, set, Document{Sources: sources, From: b.o.Managed}, ""); err != nil {
+	if _, err := b.publish(ctx, set, Document{Sources: c.Sources, From: c.Managed}, ""); err != nil {
 		return err
 	}
 	return b.Beat(ctx)
+}
+
+func (b *Book) configured() Config {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.config
 }
 
 // Current returns the rules that judge now, and their version.

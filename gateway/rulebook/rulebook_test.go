@@ -136,7 +136,7 @@ func (w *world) publish(n node, sources []rules.Source) rulebook.Published {
 func TestPublishAlone(t *testing.T) {
 	w := newWorld(t)
 	n := w.node(nil)
-	if err := n.Open(t.Context()); err != nil {
+	if err := n.Configure(t.Context(), rulebook.Config{}); err != nil {
 		t.Fatal(err)
 	}
 	first := w.publish(n, files(painRule))
@@ -168,7 +168,7 @@ func TestPublishAlone(t *testing.T) {
 	}
 	// Another process on the same store goes on with what is in force.
 	later := w.node(nil)
-	if err := later.Open(t.Context()); err != nil {
+	if err := later.Configure(t.Context(), rulebook.Config{}); err != nil {
 		t.Fatal(err)
 	}
 	if _, v := later.Current(); v != 3 {
@@ -203,7 +203,10 @@ func (w *world) wantChain(kinds ...string) {
 // TestRefused holds each reason for which a publish is refused, and that it leaves nothing behind.
 func TestRefused(t *testing.T) {
 	w := newWorld(t)
-	n := w.node(func(o *rulebook.Options) { o.Queues = map[string]bool{"emergency": true} })
+	n := w.node(nil)
+	if err := n.Configure(t.Context(), rulebook.Config{Queues: map[string]bool{"emergency": true}}); err != nil {
+		t.Fatal(err)
+	}
 	w.publish(n, files(painRule))
 	with := func(change func(*rulebook.Proposal), texts ...string) rulebook.Proposal {
 		p := proposal(files(texts...))
@@ -240,8 +243,8 @@ func TestRefused(t *testing.T) {
 		t.Errorf("version %d judges", v)
 	}
 	w.wantChain("rules 1", "rules.effective 1")
-	managed := w.node(func(o *rulebook.Options) { o.Managed = "rules/*.yaml" })
-	if err := managed.Open(t.Context()); err != nil {
+	managed := w.node(nil)
+	if err := managed.Configure(t.Context(), rulebook.Config{Managed: "shop.yaml", Sources: files(painRule)}); err != nil {
 		t.Fatal(err)
 	}
 	for name, try := range map[string]func() error{
@@ -254,25 +257,35 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-func TestAdopt(t *testing.T) {
+func TestConfigure(t *testing.T) {
 	w := newWorld(t)
-	managed := func(o *rulebook.Options) { o.Managed = "rules/*.yaml" }
+	managed := func(sources []rules.Source) rulebook.Config {
+		return rulebook.Config{Managed: "shop.yaml", Sources: sources}
+	}
 	for i, step := range []struct {
 		sources []rules.Source
 		version int
 	}{{files(painRule), 1}, {files(painRule), 1}, {files(painRule, otherRule), 2}, {nil, 3}} {
-		n := w.node(managed)
-		if err := n.Adopt(t.Context(), step.sources); err != nil {
+		n := w.node(nil)
+		if err := n.Configure(t.Context(), managed(step.sources)); err != nil {
 			t.Fatal(err)
 		}
 		if _, v := n.Current(); v != step.version {
 			t.Errorf("start %d: version %d judges, want %d", i+1, v, step.version)
 		}
 	}
+	// What was configured stays in force when rules are published from now on.
+	n := w.node(nil)
+	if err := n.Configure(t.Context(), rulebook.Config{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, v := n.Current(); v != 3 {
+		t.Errorf("version %d judges after the change to publishing", v)
+	}
 	// A node whose locked rules fail their tests does not start.
 	broken := strings.Replace(painRule, "chest pain, match", "smoke, match", 1)
 	var failed *rulebook.SelfTestError
-	if err := w.node(managed).Adopt(t.Context(), files(broken)); !errors.As(err, &failed) {
+	if err := w.node(nil).Configure(t.Context(), managed(files(broken))); !errors.As(err, &failed) {
 		t.Errorf("a node starts with locked rules that fail: %v", err)
 	}
 }
@@ -284,7 +297,7 @@ func TestEveryNodeConfirms(t *testing.T) {
 	var nodes []node
 	for _, name := range []string{"a", "b", "c"} {
 		n := w.node(func(o *rulebook.Options) { o.Nodes = w.nodes.as(name) })
-		if err := n.Open(t.Context()); err != nil {
+		if err := n.Configure(t.Context(), rulebook.Config{}); err != nil {
 			t.Fatal(err)
 		}
 		nodes = append(nodes, n)

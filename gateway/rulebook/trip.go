@@ -195,7 +195,7 @@ type State struct {
 func (b *Book) State(ctx context.Context) (State, error) {
 	b.mu.Lock()
 	c := b.current.Load()
-	out := State{Managed: cmp.Or(b.o.Managed, "api"), Tripped: b.tripped()}
+	out := State{Managed: cmp.Or(b.config.Managed, "api"), Tripped: b.tripped()}
 	b.mu.Unlock()
 	if c.n == 0 {
 		return out, nil
