@@ -56,8 +56,8 @@ func Check(ctx context.Context, cfg *config.Config, reg adapters.Registry) (Chec
 	report := CheckReport{Tenants: len(cfg.Tenants)}
 	ids := id.NewSource(rand.Reader, time.Now)
 	dry := adapters.Deps{
-		Secret: func(adapters.SecretRef) (adapters.Secret, error) {
-			return adapters.NewSecret("not resolved by a check"), nil
+		Secret: func(ref adapters.SecretRef) (adapters.Secret, error) { // each another, as long as any has to be
+			return adapters.NewSecret("not resolved by a check, only named: " + string(ref)), nil
 		},
 		Derive: func(string) []byte { return make([]byte, 32) },
 		Dial: func(context.Context, string, string) (net.Conn, error) {

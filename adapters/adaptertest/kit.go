@@ -49,7 +49,7 @@ func New(t testing.TB, key string) *Kit {
 	var ids atomic.Uint64
 	k.Deps = adapters.Deps{
 		Tenant: "acme", Key: key,
-		Inbox: k.World, Timeline: k.World, Blobs: k.World,
+		Inbox: k.World, Timeline: k.World, Blobs: k.World, Deliveries: k.World,
 		Secret: func(ref adapters.SecretRef) (adapters.Secret, error) {
 			if ref == "env:MISSING" || (!strings.HasPrefix(string(ref), "env:") && !strings.HasPrefix(string(ref), "file:")) {
 				return adapters.Secret{}, errors.New("the secret cannot be resolved")

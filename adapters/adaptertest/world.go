@@ -45,6 +45,8 @@ type World struct {
 	profiles      map[message.Address]message.Profile
 	blobs         map[string]blob
 	watches       map[*watch]struct{}
+	said          map[string]message.Address // over a push channel, by id and by provider id
+	reports       []message.Report
 }
 
 type conversation struct {
@@ -65,6 +67,7 @@ func newWorld(channel string, now func() time.Time) *World {
 		channel: channel, now: now, script: Echo,
 		conversations: map[message.Address]*conversation{}, messages: map[string]*accepted{},
 		profiles: map[message.Address]message.Profile{}, blobs: map[string]blob{}, watches: map[*watch]struct{}{},
+		said: map[string]message.Address{},
 	}
 }
 
@@ -139,6 +142,47 @@ func (w *World) Signal(to message.Address, s adapters.Signal) {
 			}
 		}
 	}
+}
+
+// Sent makes a message known that a push channel has sent, so that it can be reported on.
+func (w *World) Sent(out message.Outbound, r message.Receipt) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.said[out.ID] = out.To
+	if r.ProviderID != "" {
+		w.said["provider "+r.ProviderID] = out.To
+	}
+}
+
+// Reports returns what was reported, in order.
+func (w *World) Reports() []message.Report {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.reports)
+}
+
+// Report implements adapters.Deliveries.
+func (w *World) Report(ctx context.Context, r message.Report) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.fault != nil {
+		return w.fault
+	}
+	if r.Status != message.Sent && r.Status != message.Failed && r.Status != message.Delivered && r.Status != message.Read {
+		return &adapters.RefusedError{Code: "bad_request", Detail: "no status of a report"}
+	}
+	to, ok := w.said[r.ID]
+	if !ok {
+		to, ok = w.said["provider "+r.ProviderID]
+	}
+	if !ok || to != r.To {
+		return adapters.ErrNotFound
+	}
+	w.reports = append(w.reports, r)
+	return nil
 }
 
 // Accept implements adapters.Inbox.

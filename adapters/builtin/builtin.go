@@ -5,6 +5,7 @@ package builtin
 import (
 	"turnout/adapters"
 	"turnout/adapters/bot/webhook"
+	"turnout/adapters/callback"
 	"turnout/adapters/web"
 )
 
@@ -12,6 +13,7 @@ import (
 func Registry() adapters.Registry {
 	var r adapters.Registry
 	r.AddChannel("web", web.New)
+	r.AddPush("callback", callback.New)
 	r.AddBot("webhook", webhook.New)
 	return r
 }

@@ -11,7 +11,7 @@ import (
 
 func TestRegistry(t *testing.T) {
 	r := builtin.Registry()
-	if got := r.ChannelNames(); !slices.Equal(got, []string{"web"}) {
+	if got := r.ChannelNames(); !slices.Equal(got, []string{"callback", "web"}) {
 		t.Errorf("channels: %v", got)
 	}
 	if got := r.BotNames(); !slices.Equal(got, []string{"webhook"}) {
@@ -19,6 +19,9 @@ func TestRegistry(t *testing.T) {
 	}
 	if _, err := r.BuildChannel("fax", nil, adapters.Deps{}); err == nil || !strings.Contains(err.Error(), "web") {
 		t.Errorf("an unknown name: %v, want an error that lists the known ones", err)
+	}
+	if r.Pushes("web") || !r.Pushes("callback") {
+		t.Error("which channels push is wrong")
 	}
 	other := builtin.Registry()
 	other.AddBot("mine", nil)

@@ -4,11 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/url"
-	"strings"
 	"time"
 
 	"turnout/adapters"
+	"turnout/adapters/hook"
 )
 
 // Config is the section of a webhook bot. The zero value of a field means its default.
@@ -93,19 +92,9 @@ func fill[T comparable](field *T, value T) {
 }
 
 func parseTarget(s string) (target, error) {
-	// The text of a parse error repeats the URL, which may hold a password.
-	u, err := url.Parse(s)
-	switch {
-	case s == "":
-		return target{}, errors.New("is missing")
-	case err != nil:
-		return target{}, errors.New("is not a URL")
-	case u.Scheme != "http" && u.Scheme != "https", u.Hostname() == "":
-		return target{}, errors.New("must begin with http:// or https:// and a host")
-	case u.User != nil:
-		return target{}, errors.New("must not hold credentials; use headers with a reference to a secret")
-	case u.Fragment != "":
-		return target{}, errors.New("must not have a fragment")
+	u, err := hook.ParseURL(s)
+	if err != nil {
+		return target{}, err
 	}
 	to := target{uri: u.String(), tls: u.Scheme == "https"}
 	port := u.Port()
@@ -114,67 +103,4 @@ func parseTarget(s string) (target, error) {
 	}
 	to.addr = net.JoinHostPort(u.Hostname(), port)
 	return to, nil
-}
-
-// header is a header of every call, resolved.
-type header struct{ name, value string }
-
-// ownHeaders are set by the call itself.
-var ownHeaders = []string{
-	"host", "content-length", "transfer-encoding", "connection", "content-type", "content-encoding", "accept-encoding",
-	"idempotency-key", "x-turnout-attempt", "x-turnout-timestamp", "x-turnout-signature",
-}
-
-func resolveHeaders(headers map[string]string, d adapters.Deps) ([]header, error) {
-	var out []header
-	for name, value := range headers {
-		if !headerName(name) {
-			return nil, errors.New("headers: a name has characters that no header name can have")
-		}
-		for _, own := range ownHeaders {
-			if strings.EqualFold(name, own) {
-				return nil, fmt.Errorf("headers.%s: is set by turnout", name)
-			}
-		}
-		prefix, ref := "", value
-		if scheme, rest, ok := strings.Cut(value, " "); ok && isRef(rest) {
-			prefix, ref = scheme+" ", rest
-		}
-		if isRef(ref) {
-			secret, err := d.Secret(adapters.SecretRef(ref))
-			if err != nil {
-				return nil, fmt.Errorf("headers.%s: %w", name, err)
-			}
-			value = prefix + secret.Reveal()
-		} else if secretHeader(name) {
-			return nil, fmt.Errorf("headers.%s: carries a secret; name it as env:NAME or file:/path", name)
-		}
-		if strings.ContainsAny(value, "\r\n\x00") {
-			return nil, fmt.Errorf("headers.%s: has a line end in its value", name)
-		}
-		out = append(out, header{name: name, value: value})
-	}
-	return out, nil
-}
-
-func isRef(s string) bool { return strings.HasPrefix(s, "env:") || strings.HasPrefix(s, "file:") }
-
-func secretHeader(name string) bool {
-	name = strings.ToLower(name)
-	for _, word := range []string{"authorization", "cookie", "token", "secret", "password", "api-key", "apikey", "auth-key"} {
-		if strings.Contains(name, word) {
-			return true
-		}
-	}
-	return false
-}
-
-func headerName(s string) bool {
-	for i := 0; i < len(s); i++ {
-		c := s[i] | 0x20
-		if (c < 'a' || c > 'z') && (s[i] < '0' || s[i] > '9') && s[i] != '-' && s[i] != '_' {
-			return false
-		}
-	}
-	return s != ""
 }

@@ -11,10 +11,7 @@ package webhook
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
 	"crypto/tls"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -26,6 +23,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"turnout/adapters"
+	"turnout/adapters/hook"
 	"turnout/adapters/netguard"
 )
 
@@ -39,7 +37,7 @@ const rawBytes = 64 << 10 // of Answer.Raw
 type Bot struct {
 	cfg      Config
 	to       target
-	headers  []header
+	headers  []hook.Header
 	signKey  []byte // nil: calls are not signed
 	now      func() time.Time
 	dial     func(ctx context.Context, network, addr string) (net.Conn, error)
@@ -79,7 +77,7 @@ func New(spec adapters.Spec, d adapters.Deps) (adapters.Bot, error) {
 	b := &Bot{
 		cfg: cfg, to: to, now: d.Now, dial: d.Dial, slots: make(chan struct{}, cfg.MaxConns), lanes: map[*lane]struct{}{},
 	}
-	if b.headers, err = resolveHeaders(cfg.Headers, d); err != nil {
+	if b.headers, err = hook.Headers(cfg.Headers, d.Secret); err != nil {
 		return nil, fmt.Errorf("checking webhook bot: %w", err)
 	}
 	if cfg.Sign != "" {
@@ -172,7 +170,7 @@ func (b *Bot) fill(req *fasthttp.Request, t adapters.Turn, body []byte) {
 	h := &req.Header
 	h.SetMethod(b.cfg.Method)
 	for _, x := range b.headers {
-		h.Set(x.name, x.value)
+		h.Set(x.Name, x.Value)
 	}
 	h.SetContentType("application/json")
 	h.Set(fasthttp.HeaderAccept, "application/json")
@@ -180,19 +178,10 @@ func (b *Bot) fill(req *fasthttp.Request, t adapters.Turn, body []byte) {
 	h.Set("X-Turnout-Attempt", strconv.Itoa(max(t.Attempt, 1)))
 	if b.signKey != nil {
 		timestamp := strconv.FormatInt(b.now().Unix(), 10)
-		h.Set("X-Turnout-Timestamp", timestamp)
-		h.Set("X-Turnout-Signature", sign(b.signKey, timestamp, body))
+		h.Set(hook.HeaderTimestamp, timestamp)
+		h.Set(hook.HeaderSignature, hook.Sign(b.signKey, timestamp, body))
 	}
 	req.SetBodyRaw(body)
-}
-
-// sign returns "v1=" and the hexadecimal HMAC-SHA256 of timestamp, a dot and the body.
-func sign(key []byte, timestamp string, body []byte) string {
-	mac := hmac.New(sha256.New, key)
-	mac.Write([]byte(timestamp))
-	mac.Write([]byte{'.'})
-	mac.Write(body)
-	return "v1=" + hex.EncodeToString(mac.Sum(nil))
 }
 
 // classify says how a call failed. The texts of the client's errors can repeat bytes of the response, so only those
