@@ -31,6 +31,7 @@ import (
 	"turnout/gateway/config"
 	"turnout/gateway/fault"
 	"turnout/gateway/id"
+	"turnout/gateway/metrics"
 	"turnout/gateway/outbox"
 	"turnout/gateway/pipeline"
 	"turnout/gateway/queue"
@@ -63,6 +64,7 @@ type Gateway struct {
 	queue    *queue.Queue
 	server   *api.Server
 	notary   *notary.Notary
+	now      func() time.Time
 	outbox   *outbox.Outbox
 	channels []adapters.Channel // pull: they end with the intake
 	senders  []adapters.Channel // push: they end after the outbox
@@ -80,7 +82,7 @@ type Gateway struct {
 func New(ctx context.Context, o Options) (_ *Gateway, err error) {
 	o = o.withDefaults()
 	cfg := o.Config
-	g := &Gateway{log: o.Log, cfg: cfg, done: make(chan struct{})}
+	g := &Gateway{log: o.Log, cfg: cfg, now: o.Now, done: make(chan struct{})}
 	defer func() {
 		if err == nil {
 			return
@@ -115,6 +117,10 @@ func New(ctx context.Context, o Options) (_ *Gateway, err error) {
 	}
 	g.cleanup.add("store", func(context.Context) error { return g.store.Close() })
 
+	figures := metrics.New(version(), g.figures)
+	counted := g.store.Subscribe(figures.Commit)
+	g.cleanup.add("metrics", func(context.Context) error { return counted.Close() })
+
 	detector, err := signal.NewLexical()
 	if err != nil {
 		return nil, fmt.Errorf("building signals: %w", err)
@@ -148,7 +154,7 @@ func New(ctx context.Context, o Options) (_ *Gateway, err error) {
 	}
 	g.pipeline = pipeline.New(ctx, pipeline.Options{
 		Store: g.store, IDs: ids, Now: o.Now, Detector: detector, Channels: channels, Faults: o.Faults,
-		Log: o.Log.With("component", "pipeline"), Notify: g.notify,
+		Log: o.Log.With("component", "pipeline"), Meter: figures, Notify: g.notify,
 	})
 	reports := &outbox.Reports{Store: g.store, IDs: ids, Now: o.Now}
 	routes, push, err := g.buildChannels(files, o.Registry, deps, reports, root)
@@ -179,8 +185,8 @@ func New(ctx context.Context, o Options) (_ *Gateway, err error) {
 			Key:    signer.VerifierKey(), Now: o.Now, Log: o.Log.With("component", "audit"),
 		}),
 		SessionKey: derive(root, "api", "session"), PlainCookie: loopback(cfg.Listen), Limits: limits(cfg.Limits),
-		Version: version(),
-		Now:     o.Now, Rand: o.Rand, Log: o.Log.With("component", "api"),
+		Version: version(), Requested: figures.Requested, Metrics: figures.Handler(),
+		Now: o.Now, Rand: o.Rand, Log: o.Log.With("component", "api"),
 	})
 	if err != nil {
 		return nil, err

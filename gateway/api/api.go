@@ -79,6 +79,11 @@ type Options struct {
 	// The server's own is always allowed.
 	Origins []string
 	Limits  Limits
+	// Requested is told of every request: the pattern of its route ("(none)" for a path that is not there), its status
+	// and how long it took. It must not block; nil for nobody.
+	Requested func(route, method string, code int, took time.Duration)
+	// Metrics is served at /metrics on the listener of operators; nil: there is none.
+	Metrics fasthttp.RequestHandler
 	Now     func() time.Time
 	Rand    io.Reader // nil: crypto/rand
 	Log     *slog.Logger

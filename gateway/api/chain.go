@@ -36,7 +36,11 @@ func (s *Server) chain(r Route) fasthttp.RequestHandler {
 				problem.Write(ctx, fasthttp.StatusInternalServerError, problem.CodeInternal,
 					"Something went wrong on our side; it was recorded.")
 			}
-			s.log(ctx, r, time.Since(start))
+			took := time.Since(start)
+			if s.o.Requested != nil {
+				s.o.Requested(r.Path, methodOf(ctx, r), ctx.Response.StatusCode(), took)
+			}
+			s.log(ctx, r, took)
 		}()
 		h := &ctx.Response.Header
 		h.Set(fasthttp.HeaderXContentTypeOptions, "nosniff")
@@ -62,6 +66,19 @@ func (s *Server) chain(r Route) fasthttp.RequestHandler {
 		defer bodies.put(body)
 		r.handler(ctx)
 	}
+}
+
+// methodOf returns the method of a request, or "other" for one that only the client knows: a figure has no room for those.
+func methodOf(ctx *fasthttp.RequestCtx, r Route) string {
+	if r.Method != "" {
+		return r.Method
+	}
+	switch m := string(ctx.Method()); m {
+	case fasthttp.MethodGet, fasthttp.MethodHead, fasthttp.MethodPost, fasthttp.MethodPut, fasthttp.MethodPatch,
+		fasthttp.MethodDelete, fasthttp.MethodOptions:
+		return m
+	}
+	return "other"
 }
 
 // body checks what is sent and reads it, in pieces and up to the limit: what a client merely declares costs nothing. The

@@ -7,6 +7,7 @@ import (
 
 	"github.com/fasthttp/router"
 	"github.com/valyala/fasthttp"
+	"github.com/valyala/fasthttp/pprofhandler"
 
 	"turnout/adapters/problem"
 	"turnout/gateway/alarm"
@@ -38,7 +39,7 @@ type Checkpoints struct {
 }
 
 // opsRouter serves the listener of operators. /healthz says that the process lives and how the store is; /readyz is 200
-// only while the node can take work.
+// only while the node can take work. /metrics is for Prometheus, /debug/pprof/ for whoever looks for what a node does.
 func (s *Server) opsRouter() fasthttp.RequestHandler {
 	r := router.New()
 	r.RedirectTrailingSlash, r.RedirectFixedPath, r.HandleOPTIONS = false, false, false
@@ -52,6 +53,13 @@ func (s *Server) opsRouter() fasthttp.RequestHandler {
 		// Probes come every few seconds: like the channels' routes they are logged only when they fail.
 		r.GET(path, s.chain(Route{Method: fasthttp.MethodGet, Path: path, Access: Channel, handler: s.getHealth(needed)}))
 	}
+	if s.o.Metrics != nil {
+		r.GET("/metrics", s.chain(Route{Method: fasthttp.MethodGet, Path: "/metrics", Access: Channel, handler: s.o.Metrics}))
+	}
+	// Profiles run longer than a response may take to be written; whoever can reach this listener may take them.
+	r.GET("/debug/pprof/{profile:*}", s.chain(Route{
+		Method: fasthttp.MethodGet, Path: "/debug/pprof/{profile:*}", Access: Channel, handler: pprofhandler.PprofHandler,
+	}))
 	return r.Handler
 }
 
@@ -72,6 +80,9 @@ func (s *Server) getHealth(needed bool) fasthttp.RequestHandler {
 		ctx.Response.SetBodyRaw(body)
 	}
 }
+
+// Ready reports whether the node takes work.
+func (s *Server) Ready(ctx context.Context) bool { return s.health(ctx).Status == "ok" }
 
 func (s *Server) health(ctx context.Context) health {
 	h := s.o.Health(ctx)

@@ -22,6 +22,7 @@ type Bot struct {
 	// Alternate is asked when this bot cannot answer; nil for none.
 	Alternate *Bot
 
+	tenant  string
 	prompt  bool // the adapter returns when its context ends
 	breaker gate
 
@@ -62,8 +63,8 @@ func (g gate) TryAcquirePermit() bool {
 }
 
 // ready completes the bot's own state; closed is called when the breaker closes again.
-func (b *Bot) ready(kick, closed func(), budget *budget) {
-	b.kick, b.inLine = kick, map[store.Ref]bool{}
+func (b *Bot) ready(kick, closed func(), t *Tenant) {
+	b.tenant, b.kick, b.inLine = t.Handle.Name(), kick, map[store.Ref]bool{}
 	_, b.prompt = b.Bot.(adapters.Prompt)
 	breaker := circuitbreaker.NewBuilder[any]().
 		WithFailureThresholdPeriod(max(1, b.Breaker.Failures), max(time.Second, b.Breaker.Window)).
@@ -71,7 +72,7 @@ func (b *Bot) ready(kick, closed func(), budget *budget) {
 		WithSuccessThreshold(1).
 		OnClose(func(circuitbreaker.StateChangedEvent) { closed() }).
 		Build()
-	b.breaker = gate{breaker, budget}
+	b.breaker = gate{breaker, t.budget}
 }
 
 // enter takes a place for one call; leave gives it back.

@@ -40,6 +40,13 @@ func (e *Edge) ch() *Channel { return e.p.latest(e.first) }
 
 // Accept implements adapters.Inbox.
 func (e *Edge) Accept(ctx context.Context, in message.Inbound) (adapters.Receipt, error) {
+	ch, began := e.ch(), e.p.Now()
+	r, err := e.accept(ctx, in)
+	e.p.Meter.Accepted(ch.Tenant.Handle.Name(), ch.Key, acceptOutcome(r, err), e.p.Now().Sub(began))
+	return r, err
+}
+
+func (e *Edge) accept(ctx context.Context, in message.Inbound) (adapters.Receipt, error) {
 	in.From.Channel = e.ch().Key
 	if in.ID == "" || in.From.Address == "" || !in.Kind.Valid() {
 		return adapters.Receipt{}, &adapters.RefusedError{Code: "bad_request", Detail: "a message needs an id, a sender and a kind"}

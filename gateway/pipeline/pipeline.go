@@ -23,6 +23,7 @@ import (
 	"io"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -57,6 +58,7 @@ type Options struct {
 	Channels []*Channel
 	Faults   fault.Injector
 	Log      *slog.Logger
+	Meter    Meter // nil: none
 	// Notify is told the names that a rule wants to have told; it must not block. nil drops them.
 	Notify func(Notice)
 }
@@ -139,6 +141,9 @@ type routing struct {
 
 // New returns a pipeline. It does nothing by itself until Run. Bot calls live under ctx.
 func New(ctx context.Context, o Options) *Pipeline {
+	if o.Meter == nil {
+		o.Meter = noMeter{}
+	}
 	p := &Pipeline{Options: o, hub: newHub(), wake: make(chan struct{}, 1), crew: worker.New()}
 	p.root, p.abort = context.WithCancelCause(ctx)
 	p.hints = o.Store.Subscribe(p.hub.publish)
@@ -172,7 +177,7 @@ func (p *Pipeline) Replace(channels []*Channel) {
 			listed[b] = true
 			next.bots = append(next.bots, b)
 			if !seen[b] {
-				b.ready(p.kick, back, c.Tenant.budget)
+				b.ready(p.kick, back, c.Tenant)
 			}
 		}
 	}
@@ -182,6 +187,17 @@ func (p *Pipeline) Replace(channels []*Channel) {
 			p.adopt(b)
 		}
 	}
+}
+
+// Tenants returns the tenants that have channels now.
+func (p *Pipeline) Tenants() []*Tenant {
+	var out []*Tenant
+	for _, c := range p.routing.Load().channels {
+		if !slices.Contains(out, c.Tenant) {
+			out = append(out, c.Tenant)
+		}
+	}
+	return out
 }
 
 // adopt serves the line of a bot that is gone: each conversation goes to the bot that its channel has now.

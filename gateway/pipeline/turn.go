@@ -205,6 +205,7 @@ const logPage = 256
 func (p *Pipeline) call(f *flight, a asked) (adapters.Answer, error) {
 	defer f.bot.leave()
 	if !f.bot.breaker.TryAcquirePermit() {
+		p.Meter.Called(f.bot.tenant, f.bot.Name, callOutcome(errBreakerOpen), 0)
 		return adapters.Answer{}, errBreakerOpen
 	}
 	turn := adapters.Turn{
@@ -227,7 +228,9 @@ func (p *Pipeline) call(f *flight, a asked) (adapters.Answer, error) {
 		}
 	})
 	defer guard.Stop()
+	began := p.Now()
 	answer, err := p.reply(ctx, f.bot, turn)
+	p.Meter.Called(f.bot.tenant, f.bot.Name, callOutcome(err), p.Now().Sub(began))
 	switch {
 	case !over.CompareAndSwap(false, true):
 		return answer, errOverdue
@@ -272,6 +275,9 @@ func (p *Pipeline) land(f *flight, a asked, answer adapters.Answer) {
 		}
 		return p.applyAnswer(d, f, j, answer)
 	})
+	if f.state != nil {
+		p.Meter.Answered(f.ch.Tenant.Handle.Name(), f.ch.Key, p.Now().Sub(time.UnixMilli(f.turn.Since)))
+	}
 }
 
 // applyAnswer does to the draft what the answer rules decided.

@@ -1,0 +1,136 @@
+package metrics
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"turnout/gateway/store"
+)
+
+// State is how a node stands at one moment.
+type State struct {
+	Ready bool
+	Store store.Health
+	// Queues, Bots and Senders are those of the configuration.
+	Queues  []QueueState
+	Bots    []BotState
+	Senders []SenderState
+	// Sealed is how long ago the audit chains were sealed, below 0 when they were not yet; Unsent are the checkpoints whose
+	// copies are not outside.
+	Sealed time.Duration
+	Unsent uint64
+}
+
+// QueueState is a queue of a tenant.
+type QueueState struct {
+	Tenant, Queue string
+	// Waiting conversations, Present agents who take from the queue, and Oldest, the time the first has waited.
+	Waiting, Present int
+	Oldest           time.Duration
+}
+
+// BotState is a bot of a tenant.
+type BotState struct {
+	Tenant, Bot string
+	// Running calls, and Line, the conversations that wait for a place.
+	Running, Line int
+	BreakerOpen   bool
+}
+
+// SenderState is a push channel. The counts are since the start of the process.
+type SenderState struct {
+	Tenant, Channel                                             string
+	Attempts, Sent, Retried, Uncertain, Dead, Lapsed, Throttled int64
+	BreakerOpen, NeedsOperator                                  bool
+}
+
+// collector turns a State into figures at each scrape.
+type collector struct {
+	state func() State
+	descs []*prometheus.Desc
+
+	ready, ok, free, fsync            *prometheus.Desc
+	waiting, present, oldest          *prometheus.Desc
+	running, line, botOpen            *prometheus.Desc
+	attempts, senderOpen, needsPerson *prometheus.Desc
+	sealed, unsent                    *prometheus.Desc
+}
+
+func newCollector(state func() State) *collector {
+	c := &collector{state: state}
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		d := prometheus.NewDesc(name, help, labels, nil)
+		c.descs = append(c.descs, d)
+		return d
+	}
+	c.ready = desc("turnout_ready", "1 while the node takes work.")
+	c.ok = desc("turnout_store_ok", "1 while the store takes writes.", "durability")
+	c.free = desc("turnout_store_free_bytes", "Bytes of the disk above the reserve; below 0 nothing is accepted.")
+	c.fsync = desc("turnout_store_fsync_seconds", "Recent time of one synchronous write.")
+	c.waiting = desc("turnout_queue_waiting", "Conversations that wait for a person.", "tenant", "queue")
+	c.present = desc("turnout_queue_agents_present", "Agents who are present and take from the queue.", "tenant", "queue")
+	c.oldest = desc("turnout_queue_oldest_wait_seconds", "How long the conversation has waited that waits longest.", "tenant", "queue")
+	c.running = desc("turnout_bot_calls_running", "Calls of a bot under way.", "tenant", "bot")
+	c.line = desc("turnout_bot_line", "Conversations that wait for a place at a bot.", "tenant", "bot")
+	c.botOpen = desc("turnout_bot_breaker_open", "1 while the breaker keeps calls from a bot.", "tenant", "bot")
+	c.attempts = desc("turnout_outbox_attempts_total", "Attempts to send over a push channel, by how they ended; begun counts all.", "tenant", "channel", "outcome")
+	c.senderOpen = desc("turnout_outbox_breaker_open", "1 while the breaker keeps sends from a channel's provider.", "tenant", "channel")
+	c.needsPerson = desc("turnout_outbox_needs_operator", "1 while no message leaves until somebody mends something.", "tenant", "channel")
+	c.sealed = desc("turnout_audit_checkpoint_age_seconds", "Time since all chains that had moved were sealed.")
+	c.unsent = desc("turnout_audit_unsent_checkpoints", "Checkpoints whose copies are not outside yet.")
+	return c
+}
+
+// Describe implements prometheus.Collector.
+func (c *collector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range c.descs {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *collector) Collect(ch chan<- prometheus.Metric) {
+	s := c.state()
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	gauge(c.ready, truth(s.Ready))
+	gauge(c.ok, truth(s.Store.OK), s.Store.Level)
+	gauge(c.free, float64(s.Store.Free))
+	gauge(c.fsync, s.Store.Fsync.Seconds())
+	for _, q := range s.Queues {
+		gauge(c.waiting, float64(q.Waiting), q.Tenant, q.Queue)
+		gauge(c.present, float64(q.Present), q.Tenant, q.Queue)
+		gauge(c.oldest, q.Oldest.Seconds(), q.Tenant, q.Queue)
+	}
+	for _, b := range s.Bots {
+		gauge(c.running, float64(b.Running), b.Tenant, b.Bot)
+		gauge(c.line, float64(b.Line), b.Tenant, b.Bot)
+		gauge(c.botOpen, truth(b.BreakerOpen), b.Tenant, b.Bot)
+	}
+	for _, o := range s.Senders {
+		for _, v := range []struct {
+			outcome string
+			n       int64
+		}{
+			{"begun", o.Attempts}, {"sent", o.Sent}, {"retried", o.Retried}, {"uncertain", o.Uncertain}, {"dead", o.Dead},
+			{"lapsed", o.Lapsed}, {"throttled", o.Throttled},
+		} {
+			ch <- prometheus.MustNewConstMetric(c.attempts, prometheus.CounterValue, float64(v.n), o.Tenant, o.Channel, v.outcome)
+		}
+		gauge(c.senderOpen, truth(o.BreakerOpen), o.Tenant, o.Channel)
+		gauge(c.needsPerson, truth(o.NeedsOperator), o.Tenant, o.Channel)
+	}
+	if s.Sealed >= 0 {
+		gauge(c.sealed, s.Sealed.Seconds())
+	}
+	gauge(c.unsent, float64(s.Unsent))
+}
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
