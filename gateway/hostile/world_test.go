@@ -1,11 +1,14 @@
 package hostile
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -185,12 +188,30 @@ func (w *world) stop() {
 	if w.gateway == nil {
 		return
 	}
+	w.figures()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	if err := w.gateway.Stop(ctx); err != nil {
 		w.t.Errorf("stopping the gateway: %v", err)
 	}
 	w.gateway = nil
+}
+
+// figures puts what the gateway tells Prometheus before the same eyes as its log.
+func (w *world) figures() {
+	resp, err := http.Get("http://" + w.gateway.OpsAddr() + "/metrics")
+	if err != nil {
+		w.t.Errorf("reading the figures: %v", err)
+		return
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK || !bytes.Contains(text, []byte("\nturnout_ready 1\n")) {
+		w.t.Errorf("reading the figures: status %d, %v", resp.StatusCode, err)
+	}
+	for line := range bytes.Lines(text) {
+		watch.Write(line)
+	}
 }
 
 // secret is 32 random bytes as a key file holds them.
