@@ -243,6 +243,7 @@ func (s *Server) headerReceived(h *fasthttp.RequestHeader) (c fasthttp.RequestCo
 func (s *Server) expected(ctx *fasthttp.RequestCtx) int {
 	h := &ctx.Request.Header
 	if int64(h.ContentLength()) > s.bodyLimit(string(h.Method()), pathOf(h)) {
+		tooLarge(ctx)
 		return fasthttp.StatusRequestEntityTooLarge
 	}
 	return fasthttp.StatusContinue

@@ -37,7 +37,7 @@ const maxAnswer = 64 << 20
 // do for a node with one.
 func Socket(file, tenant string) *Client {
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) { return local.Dial(ctx, file) }
-	return &Client{http: &http.Client{Transport: &http.Transport{DialContext: dial}}, base: "http://node", tenant: tenant}
+	return &Client{http: &http.Client{Transport: &http.Transport{DialContext: dial, ExpectContinueTimeout: asked}}, base: "http://node", tenant: tenant}
 }
 
 // Remote returns a client of the node at a URL such as "https://chat.example.com", with an API key. A key is not sent over
@@ -52,10 +52,16 @@ func Remote(server string, key adapters.Secret) (*Client, error) {
 	}
 	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return &Client{
-		http: &http.Client{CheckRedirect: stay, Transport: &http.Transport{Proxy: http.ProxyFromEnvironment}},
+		http: &http.Client{CheckRedirect: stay, Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, ExpectContinueTimeout: asked}},
 		base: strings.TrimSuffix(server, "/"), key: key,
 	}, nil
 }
+
+// asksFirst is the size from which a body is only sent when the node wants it, or has said nothing for the time asked.
+const (
+	asksFirst = 64 << 10
+	asked     = 5 * time.Second
+)
 
 // Problem is a request that the node refused.
 type Problem struct {
@@ -123,6 +129,9 @@ func (c *Client) send(ctx context.Context, method, path string, body any, header
 	}
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
+	}
+	if req.ContentLength > asksFirst {
+		req.Header.Set("Expect", "100-continue") // a refusal comes before the body, not as a broken connection in it
 	}
 	for i := 0; i+1 < len(headers); i += 2 {
 		req.Header.Set(headers[i], headers[i+1])
