@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -179,11 +180,11 @@ func New(ctx context.Context, o Options) (_ *Gateway, err error) {
 	g.server, err = api.New(ctx, api.Options{
 		Queue: g.queue, Audit: g.store, Accounts: accounts, Routes: routes, Health: g.store.Health, Checkpoints: g.checkpoints,
 		Ready: g.rules.ready, Alarms: g.rules.board.Active,
-		Admin: admin.Audit(admin.AuditLog{
+		Admin: slices.Concat(admin.Audit(admin.AuditLog{
 			Source: func(t store.Tenant) audit.Source { return notary.Source(g.store, t) },
 			Seal:   func(ctx context.Context) error { return g.notary.Round(ctx) },
 			Key:    signer.VerifierKey(), Now: o.Now, Log: o.Log.With("component", "audit"),
-		}),
+		}), admin.Rules{Book: g.rules.Book, Log: g.store.Log}.Routes()),
 		SessionKey: derive(root, "api", "session"), PlainCookie: loopback(cfg.Listen), Limits: limits(cfg.Limits),
 		Version: version(), Requested: figures.Requested, Metrics: figures.Handler(),
 		Now: o.Now, Rand: o.Rand, Log: o.Log.With("component", "api"),

@@ -9,10 +9,11 @@ import (
 
 // Fault is one mistake in a rule file, at a place.
 type Fault struct {
-	File         string
-	Line, Column int    // 1-based
-	Rule         string // id of the rule, empty where the fault is in none
-	Message      string // one line, says what to mend
+	File    string `json:"file"`
+	Line    int    `json:"line"` // 1-based, as Column
+	Column  int    `json:"column"`
+	Rule    string `json:"rule,omitempty"` // id of the rule, empty where the fault is in none
+	Message string `json:"message"`        // one line, says what to mend
 }
 
 // String returns "file:line:col: message".

@@ -26,6 +26,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -204,13 +206,16 @@ func (b *Book) Version(ctx context.Context, n int) (*rules.Set, error) {
 	return l.judging, nil
 }
 
-// Explainer returns the explainer of version n, as a whole: what is tripped now is in it.
-func (b *Book) Explainer(ctx context.Context, n int) (*rules.Explainer, error) {
+// Explainer returns the explainer of version n as it judged while the given rules were left out.
+func (b *Book) Explainer(ctx context.Context, n int, tripped []string) (*rules.Explainer, error) {
 	b.mu.Lock()
 	l, err := b.load(ctx, n)
 	b.mu.Unlock()
 	if err != nil {
 		return nil, err
+	}
+	if len(tripped) > 0 {
+		return rules.NewExplainer(l.full.Without(tripped...))
 	}
 	return l.explain()
 }
@@ -272,8 +277,20 @@ func (b *Book) keep(n int, set *rules.Set, d Document) *loaded {
 	l := &loaded{n: n, full: set, judging: set, document: d}
 	l.explain = sync.OnceValues(func() (*rules.Explainer, error) { return rules.NewExplainer(set) })
 	b.sets[n] = l
+	if len(b.sets) > mostLoaded {
+		now := b.current.Load().n
+		for _, old := range slices.Sorted(maps.Keys(b.sets)) {
+			if old != 0 && old != n && old != now {
+				delete(b.sets, old) // whoever refers to it loads it again
+				break
+			}
+		}
+	}
 	return l
 }
+
+// mostLoaded is how many versions are kept in memory.
+const mostLoaded = 32
 
 // decode reads the body of a version; the first ones were a bare list of sources.
 func decode(body []byte) (d Document, err error) {

@@ -160,7 +160,9 @@ func (b *Book) retry() {
 		switch {
 		case !t.until.IsZero() && !now.Before(t.until):
 			t.until = time.Time{}
-			b.leaveOut(b.sets[k.version])
+			if l := b.sets[k.version]; l != nil {
+				b.leaveOut(l)
+			}
 			b.o.Board.Clear(AlarmTripped, b.o.Tenant.Name(), k.rule)
 		case t.until.IsZero() && (len(t.failures) == 0 || !t.failures[len(t.failures)-1].After(now.Add(-b.o.Trip.Window))):
 			b.o.Board.Clear(AlarmLocked, b.o.Tenant.Name(), k.rule)

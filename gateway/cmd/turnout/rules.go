@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,8 +21,11 @@ type rulesCmd struct {
 	Explain  rulesExplainCmd  `cmd:"" help:"Say of every rule why it matches an exchange, or why not."`
 	Lint     rulesLintCmd     `cmd:"" help:"Say what is allowed but probably not meant. Ends with 1 if there is something."`
 	Backtest rulesBacktestCmd `cmd:"" help:"Judge old dialogues and say how many would have gone to people, and by which rule."`
-	Diff     rulesDiffCmd     `cmd:"" help:"Say rule by rule what differs."`
 	Bench    rulesBenchCmd    `cmd:"" help:"Measure what judging an exchange costs."`
+	Diff     rulesDiffCmd     `cmd:"" help:"Say rule by rule what differs: from files or a node's rules to files, or between two versions of a node."`
+	Publish  rulesPublishCmd  `cmd:"" help:"Make files the rules of a running node, as a new version."`
+	Rollback rulesRollbackCmd `cmd:"" help:"Publish the rules of an earlier version of a running node again."`
+	Versions rulesVersionsCmd `cmd:"" help:"List the versions of a running node's rules: when, by whom and why."`
 }
 
 // ruleFiles are the files that a command works on.
@@ -223,24 +225,6 @@ func writeFile(name string, write func(io.Writer) error) error {
 		return err
 	}
 	return errors.Join(write(f), f.Close())
-}
-
-type rulesDiffCmd struct {
-	Old  []string `required:"" help:"The files as they were."`
-	New  []string `arg:"" help:"The files as they are."`
-	JSON bool     `name:"json" help:"Print the changes as JSON."`
-}
-
-func (c *rulesDiffCmd) Run(ctx context.Context) error {
-	old, err := (&ruleFiles{Files: c.Old}).open()
-	if err != nil {
-		return err
-	}
-	is, err := (&ruleFiles{Files: c.New}).open()
-	if err != nil {
-		return err
-	}
-	return printChanges(c.JSON, rules.Diff(old.Set, is.Set))
 }
 
 func printChanges(asJSON bool, changes []rules.Change) error {

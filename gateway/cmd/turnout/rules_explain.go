@@ -1,17 +1,26 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
+	"slices"
+	"strings"
+	"time"
 
 	"turnout/rules"
 	"turnout/rules/lab"
 )
 
 type rulesExplainCmd struct {
-	ruleFiles
+	nodeFlags
+	Files        []string `arg:"" optional:"" help:"Files of rules, or one settings file; none for a conversation of a running node."`
+	Conversation string   `help:"A conversation of a running node: what was judged is explained from what was recorded then."`
+	Seq          uint64   `help:"Explain only the message or answer with this number in the conversation."`
+
 	Text     string `help:"The customer's message."`
 	Answer   string `help:"The bot's answer."`
 	Lang     string `help:"The language of the conversation; guessed from the message by default."`
@@ -21,8 +30,14 @@ type rulesExplainCmd struct {
 	JSON     bool   `name:"json" help:"Print the explanation as JSON."`
 }
 
-func (c *rulesExplainCmd) Run() error {
-	bench, err := c.open()
+func (c *rulesExplainCmd) Run(ctx context.Context) error {
+	if c.Conversation != "" {
+		return c.recorded(ctx)
+	}
+	if len(c.Files) == 0 {
+		return exit{2, errors.New("name the files of the rules, or a conversation with --conversation")}
+	}
+	bench, err := (&ruleFiles{Files: c.Files, Tenant: c.Tenant}).open()
 	if err != nil {
 		return err
 	}
@@ -48,6 +63,59 @@ func (c *rulesExplainCmd) Run() error {
 		if err := showExplanation(e, c.All, c.Rule); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// recorded explains what a node judged.
+func (c *rulesExplainCmd) recorded(ctx context.Context) error {
+	if len(c.Files) > 0 || c.Text+c.Answer+c.Exchange != "" {
+		return exit{2, errors.New("a conversation is explained by the rules that judged it: leave out the files, and --text, --answer and --exchange")}
+	}
+	node, err := c.client()
+	if err != nil {
+		return err
+	}
+	var raw json.RawMessage
+	query := url.Values{}
+	if c.Seq != 0 {
+		query.Set("seq", fmt.Sprint(c.Seq))
+	}
+	if c.Rule != "" {
+		query.Set("rule", c.Rule)
+	}
+	if err := node.Do(ctx, "GET", "/v1/admin/rules/explain/"+url.PathEscape(c.Conversation)+"?"+query.Encode(), nil, &raw); err != nil {
+		return err
+	}
+	if c.JSON {
+		fmt.Println(string(raw))
+		return nil
+	}
+	var answer struct {
+		Exchanges []struct {
+			Seq      uint64
+			At       time.Time
+			Version  int
+			Agrees   bool
+			Recorded []string
+			rules.Explanation
+		}
+		Complete bool
+	}
+	if err := json.Unmarshal(raw, &answer); err != nil {
+		return fmt.Errorf("decoding the answer: %w", err)
+	}
+	for _, e := range answer.Exchanges {
+		fmt.Printf("event %d, %s, rules version %d: ", e.Seq, e.At.Format(time.DateTime), e.Version)
+		if err := showExplanation(&e.Explanation, c.All, c.Rule); err != nil {
+			return err
+		}
+		if !e.Agrees {
+			fmt.Printf("NOTE: recorded were other matches: %s\n", strings.Join(e.Recorded, ", "))
+		}
+	}
+	if !answer.Complete {
+		fmt.Println("NOTE: the conversation is too long to be explained to its end")
 	}
 	return nil
 }
@@ -93,17 +161,23 @@ func showExplanation(e *rules.Explanation, all bool, only string) error {
 	return nil
 }
 
-// sum is what all rules together came to.
+// sum is what all rules together came to, read off the effects of each.
 func sum(e *rules.Explanation) string {
-	v := &e.Verdict
+	matched, does := 0, []string(nil)
+	for _, r := range e.Rules {
+		if r.Result == rules.Matched {
+			matched++
+		}
+		for _, effect := range r.Effects {
+			if strings.HasPrefix(effect, "hands over") || effect == "replaces the answer" {
+				does = append(does, "rule "+r.Rule+" "+effect)
+			}
+		}
+	}
 	switch {
-	case v.Handoff != nil && v.Handoff.Queue == "":
-		return "\nTogether: the conversation goes to people.\n"
-	case v.Handoff != nil:
-		return fmt.Sprintf("\nTogether: the conversation goes to the queue %s.\n", v.Handoff.Queue)
-	case v.Replace != nil:
-		return "\nTogether: the answer is replaced.\n"
-	case len(v.Matched) > 0:
+	case len(does) > 0:
+		return "\nTogether: " + strings.Join(slices.Compact(does), "; ") + ".\n"
+	case matched > 0:
 		return "\nTogether: it stays with the bot.\n"
 	}
 	return "\nTogether: no rule matches, it stays with the bot.\n"
