@@ -16,7 +16,7 @@ func TestMatrix(t *testing.T) {
 	foreign := b.Queued(t, other, "support", "help")
 	unknown := b.IDs.New(id.Conversation, 7)
 	fill := func(path, conv string) string {
-		return strings.NewReplacer("{id}", conv, "{attachment}", b.IDs.New(id.Attachment, 7)).Replace(path)
+		return strings.NewReplacer("{id}", conv, "{attachment}", b.IDs.New(id.Attachment, 7), "{earlier}", unknown).Replace(path)
 	}
 	bodies := map[string]string{
 		"reply": `{"text":"x"}`, "note": `{"text":"x"}`, "transfer": `{"queue":"support"}`, "escalate": `{"queue":"support"}`,

@@ -66,7 +66,9 @@ func (s *Server) table() ([]Route, error) {
 		agents(get, "/v1/agent/me", s.getMe, everybody...),
 		agents(post, "/v1/agent/presence", s.postPresence),
 		agents(get, "/v1/agent/queue", s.getQueue),
+		agents(get, "/v1/agent/colleagues", s.getColleagues),
 		agents(get, conv, s.getConversation),
+		agents(get, conv+"/earlier/{earlier}", s.getEarlier),
 		agents(post, conv+"/claim", s.postClaim),
 		agents(post, conv+"/reply", s.postReply),
 		agents(post, conv+"/undo", s.postUndo),
@@ -82,6 +84,9 @@ func (s *Server) table() ([]Route, error) {
 			Method: get, Path: adminPath + "status", Access: People, Scope: ScopeStatus,
 			Roles: []Role{RoleOwner, RoleAdmin, RoleSupervisor, RoleAuditor}, Handle: s.getStatus,
 		},
+	}
+	for _, r := range s.o.Pages {
+		routes = append(routes, Route{Method: r.Method, Path: r.Path, Access: Public, handler: r.Handler})
 	}
 	for _, r := range s.o.Admin {
 		if err := r.sound(); err != nil {
