@@ -3,12 +3,14 @@ package api
 import (
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 
 	"github.com/fasthttp/router"
 	"github.com/valyala/fasthttp"
 
+	"turnout/adapters"
 	"turnout/adapters/problem"
 )
 
@@ -145,6 +147,12 @@ func (s *Server) router(routes []Route) (fasthttp.RequestHandler, error) {
 	r := router.New()
 	r.RedirectTrailingSlash, r.RedirectFixedPath, r.HandleOPTIONS = false, false, false
 	r.NotFound = s.chain(Route{Path: "(none)", Access: Public, handler: func(ctx *fasthttp.RequestCtx) {
+		if name := path.Base(string(ctx.Path())); s.page(string(ctx.Path()) + "/") {
+			// Relative, so that a proxy that serves the gateway under a path of its own needs no rewriting.
+			ctx.Response.Header.Set(fasthttp.HeaderLocation, name+"/")
+			ctx.Response.SetStatusCode(fasthttp.StatusTemporaryRedirect)
+			return
+		}
 		problem.Write(ctx, fasthttp.StatusNotFound, problem.CodeNotFound, "There is nothing at this path.")
 	}})
 	r.MethodNotAllowed = s.chain(Route{Path: "(method)", Access: Public, handler: func(ctx *fasthttp.RequestCtx) {
@@ -163,6 +171,11 @@ func (s *Server) router(routes []Route) (fasthttp.RequestHandler, error) {
 		}
 	}
 	return r.Handler, nil
+}
+
+// page reports whether one of the pages is at a path.
+func (s *Server) page(at string) bool {
+	return slices.ContainsFunc(s.o.Pages, func(r adapters.Route) bool { return r.Path == at })
 }
 
 // mount turns the router's panic about a path that it cannot take into an error.
