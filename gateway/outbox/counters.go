@@ -1,6 +1,8 @@
 package outbox
 
 import (
+	"cmp"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -30,9 +32,10 @@ type Stats struct {
 	NeedsOperator        bool
 }
 
-// Stats returns the figures of all channels. It may be called at any time.
+// Stats returns the figures of all channels, by tenant and key. It may be called at any time.
 func (b *Outbox) Stats() []Stats {
-	out := make([]Stats, 0, len(b.Channels))
+	lanes := *b.lanes.Load()
+	out := make([]Stats, 0, len(lanes))
 	now := b.ms()
 	until := func(ms int64) (t time.Time) {
 		if ms > now {
@@ -40,16 +43,18 @@ func (b *Outbox) Stats() []Stats {
 		}
 		return t
 	}
-	for _, c := range b.Channels {
-		l := b.lanes[laneKey{c.Tenant, c.Key}]
+	for _, l := range lanes {
 		out = append(out, Stats{
-			Tenant: c.Tenant.Name(), Channel: c.Key,
+			Tenant: l.Tenant.Name(), Channel: l.Key,
 			Attempts: l.attempts.Load(), Sent: l.sent.Load(), Retried: l.retried.Load(), Uncertain: l.uncertain.Load(),
 			Dead: l.dead.Load(), Lapsed: l.lapsed.Load(), Throttled: l.throttled.Load(), Opened: l.opened.Load(),
 			Alarms: l.alarms.Load(), OpenUntil: until(l.openUntil.Load()), RestUntil: until(l.restUntil.Load()),
 			NeedsOperator: l.needsOperator.Load(),
 		})
 	}
+	slices.SortFunc(out, func(a, b Stats) int {
+		return cmp.Or(cmp.Compare(a.Tenant, b.Tenant), cmp.Compare(a.Channel, b.Channel))
+	})
 	return out
 }
 

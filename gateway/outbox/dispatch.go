@@ -50,6 +50,13 @@ func (b *Outbox) dispatch(ctx context.Context) (next time.Time) {
 	defer b.recovered("the outbox")
 	now := b.Now()
 	b.settleFinished(now)
+	b.mu.Lock()
+	replaced := b.replaced
+	b.replaced = nil
+	b.mu.Unlock()
+	if replaced != nil {
+		b.lay(*replaced)
+	}
 	running := 0
 	for _, t := range b.tenants {
 		running += t.running

@@ -28,11 +28,11 @@ type lane struct {
 	held    resting     // whose recipient has to be spared for a while
 	inHand  map[store.Ref]bool
 	nextDue int64 // when the store has something again, ms; 0: nothing that it knows of
-	counters
+	*counters
 }
 
 func newLane(c Channel, t *tenant) *lane {
-	l := &lane{Channel: c, policy: defaulted(c.Sender.Policy()), tenant: t, inHand: map[store.Ref]bool{}}
+	l := &lane{Channel: c, policy: defaulted(c.Sender.Policy()), tenant: t, inHand: map[store.Ref]bool{}, counters: new(counters)}
 	l.bucket = bucket(l.policy.PerSecond, l.policy.Burst)
 	l.to = recipients{perSecond: l.policy.RecipientPerSecond, burst: l.policy.RecipientBurst}
 	l.dirty.Store(true) // what an earlier process left behind

@@ -26,6 +26,7 @@ import (
 	"math/rand/v2"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"turnout/adapters"
@@ -83,8 +84,8 @@ type Alarm struct {
 // Outbox sends. Make one with New, let it work with Run, end it with Stop.
 type Outbox struct {
 	Options
-	tenants []*tenant
-	lanes   map[laneKey]*lane
+	tenants []*tenant // the dispatcher's
+	lanes   atomic.Pointer[map[laneKey]*lane]
 	hints   io.Closer
 	wake    chan struct{} // capacity 1: look again
 
@@ -94,7 +95,8 @@ type Outbox struct {
 
 	mu       sync.Mutex
 	stopping bool
-	finished []finish // since the dispatcher last looked
+	finished []finish   // since the dispatcher last looked
+	replaced *[]Channel // to put in the place of those that there are; nil: nothing
 }
 
 type laneKey struct {
@@ -120,10 +122,29 @@ func New(ctx context.Context, o Options) *Outbox {
 	if o.Sends <= 0 {
 		o.Sends = DefaultSends
 	}
-	b := &Outbox{Options: o, lanes: map[laneKey]*lane{}, wake: make(chan struct{}, 1)}
+	b := &Outbox{Options: o, wake: make(chan struct{}, 1)}
 	b.root, b.abort = context.WithCancelCause(ctx)
+	b.lay(o.Channels)
+	b.hints = o.Store.Subscribe(b.hint)
+	return b
+}
+
+// Replace puts other channels in the place of those that there are. Sends under way end with the sender that they began
+// with; it may be closed when they have. A channel that stays keeps its figures, not its pace and its breaker.
+func (b *Outbox) Replace(channels []Channel) {
+	b.mu.Lock()
+	b.replaced = &channels
+	b.mu.Unlock()
+	b.kick()
+}
+
+// lay makes the lanes of channels. The places of sends that are under way on others count for them no more.
+func (b *Outbox) lay(channels []Channel) {
+	was := b.lanes.Load()
+	lanes := make(map[laneKey]*lane, len(channels))
 	by := map[store.Tenant]*tenant{}
-	for _, c := range o.Channels {
+	b.tenants = nil
+	for _, c := range channels {
 		t := by[c.Tenant]
 		if t == nil {
 			t = new(tenant)
@@ -131,19 +152,23 @@ func New(ctx context.Context, o Options) *Outbox {
 			b.tenants = append(b.tenants, t)
 		}
 		l := newLane(c, t)
+		key := laneKey{c.Tenant, c.Key}
+		if was != nil && (*was)[key] != nil {
+			l.counters = (*was)[key].counters
+		}
 		t.lanes = append(t.lanes, l)
-		b.lanes[laneKey{c.Tenant, c.Key}] = l
+		lanes[key] = l
 	}
-	b.hints = o.Store.Subscribe(b.hint)
-	return b
+	b.lanes.Store(&lanes)
 }
 
 // hint hears of a durable step. It does not block.
 func (b *Outbox) hint(h store.Hint) {
-	if h.State == nil || len(b.lanes) == 0 {
+	lanes := *b.lanes.Load()
+	if h.State == nil || len(lanes) == 0 {
 		return
 	}
-	l := b.lanes[laneKey{h.Ref.Tenant, h.State.From.Channel}]
+	l := lanes[laneKey{h.Ref.Tenant, h.State.From.Channel}]
 	if l == nil {
 		return
 	}

@@ -294,7 +294,7 @@ func TestShares(t *testing.T) {
 	globex := w.tenantNamed("globex")
 	w.build(nil, w.channel(w.tenant, sms, big), w.channel(globex, "globex.sms", small))
 	w.box.Sends = 4
-	for _, l := range w.box.lanes {
+	for _, l := range *w.box.lanes.Load() {
 		l.policy.Concurrency = 100
 	}
 	hold := make(chan struct{})
@@ -383,6 +383,37 @@ func TestStop(t *testing.T) {
 	w.move(time.Minute)
 	for m, r := range refs {
 		w.until("all are sent", func() bool { got := w.statuses(r, m); return len(got) > 0 && got[len(got)-1] == "sent" })
+	}
+}
+
+// Other channels take the place of those that there are: what is under way ends, the rest leaves over the new.
+func TestReplace(t *testing.T) {
+	w := newWorld(t)
+	old, fresh := &provider{policy: adapters.SendPolicy{Concurrency: 1}}, &provider{}
+	release := make(chan struct{})
+	old.does(func(context.Context, message.Outbound) (message.Receipt, error) {
+		<-release
+		return message.Receipt{}, nil
+	})
+	w.start(w.channel(w.tenant, sms, old))
+	first, second := w.opened(w.tenant, sms, 1), w.opened(w.tenant, sms, 2)
+	one := w.bot(first, "one")
+	w.until("the first is under way", func() bool { return len(old.sends()) == 1 })
+	w.box.Replace([]Channel{w.channel(w.tenant, sms, fresh)})
+	two := w.bot(second, "two")
+	w.until("the second leaves over the new", w.says(second, two[0], "sent"))
+	close(release)
+	w.until("the first ends", w.says(first, one[0], "sent"))
+	if len(old.sends()) != 1 || len(fresh.sends()) != 1 {
+		t.Errorf("%d and %d sends", len(old.sends()), len(fresh.sends()))
+	}
+	if s := w.box.Stats(); len(s) != 1 || s[0].Sent != 2 {
+		t.Errorf("figures: %+v", s)
+	}
+	w.box.Replace(nil)
+	w.box.dispatchedOnce(t)
+	if s := w.box.Stats(); len(s) != 0 {
+		t.Errorf("figures of what is gone: %+v", s)
 	}
 }
 
