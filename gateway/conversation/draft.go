@@ -42,8 +42,10 @@ type Env struct {
 // Outgoing is a message of the bot that has not left, or of which that is not known.
 type Outgoing struct {
 	Message string
-	// InFlight is set when its send has begun: it cannot be called back.
+	// InFlight is set when its send has begun: it cannot be called back. Unsure is set when an earlier attempt has no
+	// result: it may have arrived.
 	InFlight bool
+	Unsure   bool
 }
 
 // Command is something to do to a conversation. It looks first and emits last: on an error nothing was emitted. Only
@@ -137,7 +139,7 @@ func (d *Draft) move(to Owner, reason string, position int) {
 // could wake the conversation.
 //
 // When people take over, what the bot had still to send is cancelled, in the same commit and in the log; what is under way
-// cannot be and is named.
+// cannot be and is named. Of what may have arrived by an earlier attempt the log says just that.
 func (d *Draft) moveAs(m OwnerMoved) {
 	d.unset(TimerSnooze)
 	m.From = d.State.Owner
@@ -153,7 +155,11 @@ func (d *Draft) moveAs(m OwnerMoved) {
 			left = append(left, o)
 			continue
 		}
-		d.emit(&StatusChanged{ID: o.Message, Status: StatusCancelled, Code: CodeOwnerChanged})
+		status := StatusCancelled
+		if o.Unsure {
+			status = message.Uncertain
+		}
+		d.emit(&StatusChanged{ID: o.Message, Status: status, Code: CodeOwnerChanged})
 	}
 	d.env.Outgoing = left
 }

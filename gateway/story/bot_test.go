@@ -53,6 +53,8 @@ func (b *testBot) serve(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "boom", http.StatusInternalServerError)
 	case "empty":
 		reply("")
+	case "parts":
+		json.NewEncoder(w).Encode(map[string][]string{"reply": {"part one", "part two", "part three"}})
 	case "twice":
 		// Two responses on one connection: what follows the first belongs to nobody.
 		conn, buf, err := w.(http.Hijacker).Hijack()

@@ -80,7 +80,7 @@ func (s *Store) outgoing(rec *record) (out []conversation.Outgoing, err error) {
 	}
 	err = s.rows(rec, func(row outRow) (bool, error) {
 		if row.Row.Out.By == message.ByBot {
-			out = append(out, conversation.Outgoing{Message: row.Row.Out.ID, InFlight: row.Token != ""})
+			out = append(out, conversation.Outgoing{Message: row.Row.Out.ID, InFlight: row.Token != "", Unsure: row.Unsure > 0})
 		}
 		return true, nil
 	})
@@ -179,7 +179,7 @@ func (w *write) takeOver(rows []outRow) (left []outRow, err error) {
 				people, named = true, d.InFlight
 			}
 		case *conversation.StatusChanged:
-			if d.Status == conversation.StatusCancelled {
+			if d.Code == conversation.CodeOwnerChanged {
 				cancelled = append(cancelled, d.ID)
 			}
 		}

@@ -247,6 +247,24 @@ func testOutboxInFlight(t *testing.T, w *world) {
 	w.noErr(w.settle(lapsed.Row, store.Settlement{Unsure: true}), "ending it")
 	_, err = w.lease(r)
 	w.wantErr(err, store.ErrNotFound, "the rest was cancelled")
+
+	// One that waits for its next attempt is cancelled like the others, but it may have arrived.
+	r = w.open(address(3))
+	may := w.rowFor(r, "may")
+	w.push(r, may)
+	row, err = w.lease(r)
+	w.noErr(err, "leasing")
+	w.noErr(w.settle(row, store.Settlement{End: store.Retry, Due: w.clock.Milli() + 1000, Unsure: true}), "settling")
+	snap = w.load(r)
+	if len(snap.Outgoing) != 1 || !snap.Outgoing[0].Unsure || snap.Outgoing[0].InFlight {
+		t.Errorf("outgoing: %+v", snap.Outgoing)
+	}
+	w.commit(w.handoff(r, snap))
+	if got := w.statuses(r, snap.State.Seq); !slices.Equal(got, []string{may.Out.ID + "=uncertain"}) {
+		t.Errorf("the log says %v", got)
+	}
+	_, err = w.lease(r)
+	w.wantErr(err, store.ErrNotFound, "it is not sent again")
 }
 
 // testOutboxRace lets a send begin between the decision of a handoff and its commit: the handoff is decided again, so that
