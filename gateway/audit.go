@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"turnout/gateway/admin"
 	"turnout/gateway/api"
 	"turnout/gateway/audit"
 	"turnout/gateway/audit/notary"
@@ -16,6 +17,8 @@ import (
 	"turnout/gateway/id"
 	"turnout/gateway/store"
 	"turnout/gateway/store/embedded"
+	"turnout/rules"
+	"turnout/rules/signal"
 )
 
 // ErrNoAuditKey says that the configuration names none.
@@ -45,6 +48,23 @@ func (g *Gateway) newNotary(o Options, signer *audit.Signer, tenants func() []st
 		}
 	}
 	return notary.New(n), nil
+}
+
+// auditRoutes are those of the audit log and of stories.
+func (g *Gateway) auditRoutes(o Options, signer *audit.Signer, d signal.Detector) []api.Route {
+	log := admin.AuditLog{
+		Source: func(t store.Tenant) audit.Source { return notary.Source(g.store, t) },
+		Seal:   func(ctx context.Context) error { return g.notary.Round(ctx) },
+		Key:    signer.VerifierKey(), Now: o.Now, Log: o.Log.With("component", "audit"),
+	}
+	judges := admin.Judges{Detector: d, Rules: func(ctx context.Context, t store.Tenant, version int) (*rules.Set, error) {
+		book, ok := g.rules.Book(t)
+		if !ok {
+			return nil, store.ErrNotFound
+		}
+		return book.Whole(ctx, version)
+	}}
+	return append(admin.Audit(log), admin.Replay(g.store, judges)...)
 }
 
 // checkpoints is what health says of them.

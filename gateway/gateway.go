@@ -16,7 +16,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -27,10 +26,8 @@ import (
 	"turnout/gateway/admin"
 	"turnout/gateway/alarm"
 	"turnout/gateway/api"
-	"turnout/gateway/audit"
 	"turnout/gateway/audit/notary"
 	"turnout/gateway/config"
-	"turnout/gateway/console"
 	"turnout/gateway/fault"
 	"turnout/gateway/id"
 	"turnout/gateway/metrics"
@@ -178,18 +175,10 @@ func New(ctx context.Context, o Options) (_ *Gateway, err error) {
 		return nil, err
 	}
 	g.cleanup.add("queue", func(context.Context) error { return g.queue.Close() })
-	pages, err := console.Routes()
-	if err != nil {
-		return nil, err
-	}
 	g.server, err = api.New(ctx, api.Options{
-		Queue: g.queue, Audit: g.store, Accounts: accounts, Routes: routes, Pages: pages, Health: g.store.Health, Checkpoints: g.checkpoints,
+		Queue: g.queue, Audit: g.store, Accounts: accounts, Routes: routes, Health: g.store.Health, Checkpoints: g.checkpoints,
 		Ready: g.rules.ready, Alarms: g.rules.board.Active,
-		Admin: slices.Concat(admin.Audit(admin.AuditLog{
-			Source: func(t store.Tenant) audit.Source { return notary.Source(g.store, t) },
-			Seal:   func(ctx context.Context) error { return g.notary.Round(ctx) },
-			Key:    signer.VerifierKey(), Now: o.Now, Log: o.Log.With("component", "audit"),
-		}), admin.Rules{Book: g.rules.Book, Log: g.store.Log}.Routes()),
+		Admin:      append(g.auditRoutes(o, signer, detector), admin.Rules{Book: g.rules.Book, Log: g.store.Log}.Routes()...),
 		SessionKey: derive(root, "api", "session"), PlainCookie: loopback(cfg.Listen), Limits: limits(cfg.Limits),
 		Version: version(), Requested: figures.Requested, Metrics: figures.Handler(),
 		Now: o.Now, Rand: o.Rand, Log: o.Log.With("component", "api"),

@@ -104,6 +104,7 @@ func (d *Received) encode(w *jsonenc.Encoder) {
 	w.OptInt("rules", int64(d.Rules))
 	encodeScores(w, "scores", &d.Scores)
 	encodeMemory(w, "memory", &d.Memory)
+	w.OptString("model", d.Model)
 	w.OptRaw("inputs", d.Inputs)
 	w.OptBool("held", d.Held)
 }

@@ -103,7 +103,9 @@ type Received struct {
 	Rules  int           `json:"rules,omitempty"`
 	Scores signal.Scores `json:"scores,omitzero"`
 	Memory signal.Memory `json:"memory,omitzero"`
-	// Inputs is the rest of what rules saw, where no decision about the message holds it.
+	// Model is the digest of what computed the signals, Inputs the rest of what rules saw, where no decision about the
+	// message holds them.
+	Model  string          `json:"model,omitempty"`
 	Inputs json.RawMessage `json:"inputs,omitempty"`
 	// Held is set when the message was held for review before.
 	Held bool `json:"held,omitempty"`

@@ -32,6 +32,7 @@ type Receive struct {
 	Rules  int
 	Scores signal.Scores
 	Memory signal.Memory
+	Model  string
 	Inputs json.RawMessage
 }
 
@@ -39,7 +40,7 @@ func (c Receive) decide(d *Draft) error {
 	if err := d.live(); err != nil {
 		return err
 	}
-	d.emit(&Received{ID: c.ID, In: c.In, Rules: c.Rules, Scores: c.Scores, Memory: c.Memory, Inputs: c.Inputs})
+	d.emit(&Received{ID: c.ID, In: c.In, Rules: c.Rules, Scores: c.Scores, Memory: c.Memory, Model: c.Model, Inputs: c.Inputs})
 	return nil
 }
 

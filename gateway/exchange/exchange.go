@@ -12,6 +12,7 @@ import (
 	"turnout/adapters/message"
 	"turnout/gateway/conversation"
 	"turnout/rules"
+	"turnout/rules/signal"
 )
 
 // Inputs are what a decision rested on and the log does not hold otherwise. Counts, profile and the time of opening are
@@ -20,11 +21,18 @@ type Inputs struct {
 	Queues map[string]rules.QueueView `json:"queues,omitempty"`
 	// Tripped are rules that were left out because they had failed too often.
 	Tripped []string `json:"tripped,omitempty"`
+	// Zone is how far the clock that rules read was ahead of UTC, in seconds.
+	Zone int `json:"zone,omitempty"`
+	// Queue is the tenant's default queue where a handoff took it, BotQueue the queue that a bot's own wish named.
+	Queue    string `json:"queue,omitempty"`
+	BotQueue string `json:"bot_queue,omitempty"`
+	// BareOff: the message was a bare word for a person, and the tenant does not want those to be requests.
+	BareOff bool `json:"bare_off,omitempty"`
 }
 
 // Encode returns the stored form, nil for nothing.
 func (in Inputs) Encode() json.RawMessage {
-	if in.Queues == nil && in.Tripped == nil {
+	if in.Queues == nil && in.Tripped == nil && in.Zone == 0 && in.Queue == "" && in.BotQueue == "" && !in.BareOff {
 		return nil
 	}
 	b, err := json.Marshal(in)
@@ -43,6 +51,12 @@ type Recorded struct {
 	Rules    int    // version
 	Exchange rules.Exchange
 	Inputs   Inputs
+	// Before is the conversation before it. Memory is what signals remembered after it, Model the digest of what computed
+	// them; Asked are the signals of the message that an answer answers.
+	Before conversation.State
+	Memory signal.Memory
+	Model  string
+	Asked  signal.Scores
 	// Decision is what was recorded; nil for a message about which no rule had anything to say.
 	Decision *conversation.Decision
 }
@@ -88,10 +102,11 @@ func (r *reader) see(i int) error {
 		if d.In.Profile != nil {
 			x.Profile = d.In.Profile
 		}
+		rec.Memory, rec.Model = d.Memory, d.Model
 		inputs := d.Inputs
 		if i+1 < len(r.events) {
 			if dec, ok := r.events[i+1].Data.(*conversation.Decision); ok && dec.Phase == conversation.Inbound && dec.Seq == e.Seq {
-				rec.Decision, inputs = dec, dec.Inputs
+				rec.Decision, rec.Model, inputs = dec, dec.Model, dec.Inputs
 			}
 		}
 		return r.add(rec, inputs)
@@ -100,10 +115,12 @@ func (r *reader) see(i int) error {
 			return nil
 		}
 		rec := r.record(e, d.Rules)
-		rec.Decision, rec.Turn = d, d.Turn
+		rec.Decision, rec.Turn, rec.Memory, rec.Model = d, d.Turn, d.Memory, d.Model
 		x := &rec.Exchange
 		x.Phase, x.Scores, x.Lang = rules.Answer, d.Scores, d.Memory.Language
-		x.Message = r.asked(i)
+		if asked := r.asked(i); asked != nil {
+			x.Message, rec.Asked = asked.In, asked.Scores
+		}
 		x.Bot = r.answer(i, d)
 		return r.add(rec, d.Inputs)
 	}
@@ -113,8 +130,8 @@ func (r *reader) see(i int) error {
 // record is the part that is the same for both sides.
 func (r *reader) record(e *conversation.Event, version int) Recorded {
 	s := &r.state
-	at := time.UnixMilli(e.At)
-	return Recorded{Seq: e.Seq, At: at, Rules: version, Exchange: rules.Exchange{
+	at := time.UnixMilli(e.At).UTC()
+	return Recorded{Seq: e.Seq, At: at, Rules: version, Before: *s, Exchange: rules.Exchange{
 		Profile: s.Profile, Turns: s.Turns + 1, Returns: s.Returns, Handoffs: s.Handoffs,
 		OpenedAt: time.UnixMilli(s.OpenedAt), Now: at, Tags: s.Tags,
 	}}
@@ -127,23 +144,26 @@ func (r *reader) add(rec Recorded, inputs json.RawMessage) error {
 		}
 	}
 	rec.Exchange.Queues = rec.Inputs.Queues
+	if z := rec.Inputs.Zone; z != 0 {
+		rec.Exchange.Now = rec.Exchange.Now.In(time.FixedZone("", z))
+	}
 	r.out = append(r.out, rec)
 	return nil
 }
 
-// asked is the last message of the turn that event i ends.
-func (r *reader) asked(i int) (in message.Inbound) {
+// asked is the last message of the turn that event i ends; nil when the log has none.
+func (r *reader) asked(i int) *conversation.Received {
 	t := r.state.Turn
 	if t == nil {
-		return in
+		return nil
 	}
 	for k := i - 1; k >= 0 && r.events[k].Seq >= t.From; k-- {
 		d, ok := r.events[k].Data.(*conversation.Received)
 		if ok && r.events[k].Seq <= t.To && d.In.Kind.StartsTurn() {
-			return d.In
+			return d
 		}
 	}
-	return in
+	return nil
 }
 
 // answer is what the bot said, from the decision and the parts that were kept back or sent after it in the same commit.

@@ -115,7 +115,7 @@ func (p *Pipeline) plan(ctx context.Context, ch *Channel, snap *store.Snapshot, 
 		Rules: judged.version, Scores: judged.scores, Memory: judged.memory,
 	}
 	if judged.kind() == "" { // otherwise the decision holds them
-		receive.Inputs = judged.inputs
+		receive.Model, receive.Inputs = p.Detector.Digest(), judged.inputs.Encode()
 	}
 	if err := d.DoAs(from, receive); err != nil {
 		return nil, fmt.Errorf("receiving: %w", err)

@@ -2,8 +2,6 @@ package pipeline
 
 import (
 	"context"
-	"encoding/json"
-	"slices"
 	"time"
 
 	"turnout/adapters"
@@ -20,7 +18,7 @@ type judgement struct {
 	scores  signal.Scores
 	memory  signal.Memory
 	verdict rules.Verdict
-	inputs  json.RawMessage
+	inputs  exchange.Inputs
 	rule    string // what decided: a rule's id or a built-in name; "" for nothing
 	handoff *conversation.Handoff
 	say     *rules.Saying
@@ -44,22 +42,8 @@ func (p *Pipeline) judgeInbound(ctx context.Context, ch *Channel, s *conversatio
 		x.Profile = in.Profile
 	}
 	j.verdict = p.eval(book, version, set, x)
-	j.inputs = rested.Encode()
-	j.say = j.verdict.Say
-	switch {
-	case j.verdict.Handoff != nil:
-		j.handoff = p.handoff(ch, j.verdict.Handoff)
-	case in.Kind == message.Human:
-		j.handoff = &conversation.Handoff{Rule: conversation.ByButton, Queue: ch.Tenant.Queue, Priority: conversation.PriorityNormal}
-	case ch.Tenant.BareRequests && in.Kind == message.Text && signal.BareRequest(in.Text):
-		j.handoff = &conversation.Handoff{Rule: conversation.ByBareRequest, Queue: ch.Tenant.Queue, Priority: conversation.PriorityNormal}
-	}
-	if h := s.Handoff; j.handoff != nil && s.Open() && (h == nil || j.handoff.Priority <= h.Priority) {
-		j.handoff = nil // it is with people already, at least as urgently
-	}
-	if s.Owner.Kind == message.OwnerAgent {
-		j.say = nil // nothing speaks over a person
-	}
+	j.inputs = rested
+	j.handoff, j.say = ch.Tenant.settings().Inbound(&j.verdict, s, &in, &j.inputs)
 	if j.handoff != nil {
 		j.rule = j.handoff.Rule
 	} else if j.say != nil {
@@ -89,12 +73,13 @@ func (p *Pipeline) judgeAnswer(ctx context.Context, ch *Channel, s *conversation
 		End: a.End, Handoff: a.Handoff != nil, Sources: len(a.Sources), Parts: len(a.Parts),
 	}
 	j.verdict = p.eval(ch.Tenant.Rules, t.Rules, set, x)
-	j.inputs = rested.Encode()
+	j.inputs = rested
 	j.say = j.verdict.Say
-	if j.verdict.Handoff != nil {
-		j.handoff = p.handoff(ch, j.verdict.Handoff)
-		j.rule = j.handoff.Rule
+	var wish *exchange.Wish
+	if a.Handoff != nil {
+		wish = &exchange.Wish{Reason: a.Handoff.Reason, Queue: a.Handoff.Queue}
 	}
+	j.handoff = ch.Tenant.settings().Answer(&j.verdict, wish, &j.inputs)
 	return j, nil
 }
 
@@ -113,6 +98,7 @@ func (p *Pipeline) exchange(ctx context.Context, ch *Channel, s *conversation.St
 		OpenedAt: time.UnixMilli(s.OpenedAt), Now: time.UnixMilli(now), Tags: s.Tags,
 	}
 	in := exchange.Inputs{Tripped: set.Tripped()}
+	_, in.Zone = x.Now.Zone()
 	if set.ReadsQueues() { // figures of people cost a look around: only for rules that ask
 		q, err := p.queueViews(ctx, ch.Tenant)
 		if err != nil {
@@ -148,33 +134,14 @@ func (p *Pipeline) queueViews(ctx context.Context, t *Tenant) (map[string]rules.
 	return views, nil
 }
 
-// handoff turns a rule's wish into an order that names a queue of the tenant.
-func (p *Pipeline) handoff(ch *Channel, h *rules.Handoff) *conversation.Handoff {
-	out := &conversation.Handoff{Rule: h.Rule, Reason: h.Reason, Queue: h.Queue, Priority: h.Priority, Skills: h.Skills}
-	if !ch.Tenant.Queues[out.Queue] {
-		out.Queue = ch.Tenant.Queue
-	}
-	if out.Priority == 0 {
-		out.Priority = conversation.PriorityNormal
-	}
-	return out
+// settings are what bears on what follows from a verdict.
+func (t *Tenant) settings() exchange.Settings {
+	return exchange.Settings{Queue: t.Queue, Queues: t.Queues, Bare: t.BareRequests}
 }
 
-// kind is that of the decision about a message; "" when no rule has anything to say to it. A rule that only watches, or
-// fails, has: what it did not do is a decision too.
+// kind is that of the decision about a message; "" when no rule has anything to say to it.
 func (j *judgement) kind() conversation.DecisionKind {
-	v := &j.verdict
-	switch {
-	case j.handoff != nil:
-		return conversation.DecisionHandoff
-	case j.say != nil:
-		return conversation.DecisionSay
-	case slices.ContainsFunc(v.Matched, func(m rules.Match) bool { return m.Mode != rules.Shadow }):
-		return conversation.DecisionTag
-	case len(v.Matched) > 0 || len(v.Failed) > 0:
-		return conversation.DecisionPass
-	}
-	return ""
+	return exchange.InboundKind(&j.verdict, j.handoff, j.say)
 }
 
 // applyInbound does to the draft what the inbound rules decided.
@@ -213,18 +180,9 @@ func (p *Pipeline) applyInbound(d *conversation.Draft, ch *Channel, j judgement,
 func (p *Pipeline) decision(j judgement) conversation.Decision {
 	dec := conversation.Decision{
 		Rules: j.version, Rule: j.rule, Tags: j.verdict.Tags, Notify: j.verdict.Notify, MustReachHuman: j.verdict.MustReachHuman,
-		Scores: j.scores, Memory: j.memory, Model: p.Detector.Digest(), Inputs: j.inputs,
+		Scores: j.scores, Memory: j.memory, Model: p.Detector.Digest(), Inputs: j.inputs.Encode(),
 	}
-	for _, m := range j.verdict.Matched {
-		if m.Mode == rules.Shadow {
-			dec.Shadow = append(dec.Shadow, m.Rule)
-		} else {
-			dec.Matched = append(dec.Matched, m.Rule)
-		}
-	}
-	for _, f := range j.verdict.Failed {
-		dec.Failed = append(dec.Failed, f.Rule)
-	}
+	dec.Matched, dec.Shadow, dec.Failed = exchange.Names(&j.verdict)
 	return dec
 }
 

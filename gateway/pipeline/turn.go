@@ -10,6 +10,7 @@ import (
 	"turnout/adapters"
 	"turnout/adapters/message"
 	"turnout/gateway/conversation"
+	"turnout/gateway/exchange"
 	"turnout/gateway/fault"
 	"turnout/gateway/id"
 	"turnout/gateway/store"
@@ -284,34 +285,24 @@ func (p *Pipeline) land(f *flight, a asked, answer adapters.Answer) {
 func (p *Pipeline) applyAnswer(d *conversation.Draft, f *flight, j judgement, answer adapters.Answer) error {
 	part := partition(f.ref)
 	dec := p.decision(j)
+	dec.Kind, dec.Rule = exchange.AnswerKind(&j.verdict, j.handoff)
 	dec.Bot = botSaid(answer)
 	lang := j.memory.Language
 	cmd := conversation.AnswerTurn{Turn: f.turn.ID}
 	replace := j.verdict.Replace
 	switch {
-	case j.handoff != nil:
-		dec.Kind, dec.Withheld = conversation.DecisionHandoff, answer.Parts
+	case j.verdict.Handoff != nil:
+		dec.Withheld = answer.Parts
 	case replace != nil:
-		dec.Kind, dec.Rule, dec.Withheld = conversation.DecisionReplace, replace.Rule, answer.Parts
+		dec.Withheld = answer.Parts
 		text, lang := replace.For(lang)
 		s := p.sent(part, text, lang)
 		s.Rule = replace.Rule
 		cmd.Parts = append(cmd.Parts, s)
 	default:
-		dec.Kind = conversation.DecisionPass
 		for _, bp := range answer.Parts {
 			cmd.Parts = append(cmd.Parts, conversation.Sent{ID: p.IDs.New(id.Message, part), By: message.ByBot, Part: bp})
 		}
-	}
-	wish := answer.Handoff
-	if wish != nil && j.handoff == nil {
-		j.handoff = &conversation.Handoff{
-			Rule: conversation.ByBotRequest, Reason: wish.Reason, Queue: f.ch.Tenant.Queue, Priority: conversation.PriorityNormal,
-		}
-		if f.ch.Tenant.Queues[wish.Queue] {
-			j.handoff.Queue = wish.Queue
-		}
-		dec.Kind, dec.Rule = conversation.DecisionHandoff, conversation.ByBotRequest
 	}
 	if say := j.say; say != nil && j.handoff == nil { // with a handoff it is said after that
 		text, lang := say.For(lang)

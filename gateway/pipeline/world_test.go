@@ -150,6 +150,7 @@ type setup struct {
 	limits      pipeline.Limits
 	prompt      bool          // the caller that waits runs the call itself
 	second      *pipeline.Bot // of a second channel
+	noBare      bool          // a bare word for a person is none
 	page        int           // the most that the views of people hand out at a time
 }
 
@@ -210,7 +211,7 @@ func (w *world) start(s setup) {
 	}
 	tenant := &pipeline.Tenant{
 		Handle: w.tenant, Rules: book, Queue: "support", Queues: map[string]bool{"support": true, "emergency": true},
-		BareRequests: true, IdleNew: s.idle, CaptureOver: s.captureOver, Limits: s.limits,
+		BareRequests: !s.noBare, IdleNew: s.idle, CaptureOver: s.captureOver, Limits: s.limits,
 	}
 	channels := []*pipeline.Channel{{Key: "acme.web", Tenant: tenant, Bot: w.ladder, ReopenWithin: 30 * time.Minute}}
 	if s.second != nil {
@@ -347,15 +348,15 @@ func (w *world) state(conv string) *conversation.State {
 // until waits for the conversation to satisfy ok, woken by its commits.
 func (w *world) until(conv, what string, ok func(*conversation.State) bool) *conversation.State {
 	w.t.Helper()
-	watch := w.p.Follow(w.ref(conv))
-	defer watch.Close()
+	wake, stop := w.p.Follow(w.ref(conv))
+	defer stop()
 	ctx := ctxT(w.t)
 	for {
 		if s := w.state(conv); ok(s) {
 			return s
 		}
 		select {
-		case <-watch.Wake():
+		case <-wake:
 		case <-ctx.Done():
 			w.t.Fatalf("waited in vain until %s", what)
 		}

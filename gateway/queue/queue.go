@@ -37,7 +37,6 @@ import (
 	"sync"
 	"time"
 
-	"turnout/adapters"
 	"turnout/gateway/audit"
 	"turnout/gateway/conversation"
 	"turnout/gateway/fault"
@@ -85,7 +84,7 @@ func (a Agent) serves(queue string) bool { return queue != "" && slices.Contains
 // Pipeline is what the queue needs of the pipeline.
 type Pipeline interface {
 	Act(ctx context.Context, r store.Ref, a conversation.Actor, op store.Token, decide func(*conversation.Draft) error) (*conversation.State, error)
-	Follow(r store.Ref) adapters.Watch
+	Follow(r store.Ref) (wake <-chan struct{}, stop func())
 	Typing(s *conversation.State, t store.Tenant, name string)
 }
 
@@ -109,11 +108,8 @@ type Blobs interface {
 type Directory interface {
 	// Agent returns one of the tenant's people who may hold conversations.
 	Agent(t store.Tenant, id string) (Agent, bool)
-	// Agents lists those, in the order of their names.
-	Agents(t store.Tenant) []Agent
-	// HasQueue reports whether the tenant has the queue, Queues lists them.
+	// HasQueue reports whether the tenant has the queue.
 	HasQueue(t store.Tenant, queue string) bool
-	Queues(t store.Tenant) []string
 }
 
 // Options are the parts of a Queue. All but Blobs and Faults are required.

@@ -206,6 +206,17 @@ func (b *Book) Version(ctx context.Context, n int) (*rules.Set, error) {
 	return l.judging, nil
 }
 
+// Whole returns the rules of version n with what is tripped now.
+func (b *Book) Whole(ctx context.Context, n int) (*rules.Set, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	l, err := b.load(ctx, n)
+	if err != nil {
+		return nil, err
+	}
+	return l.full, nil
+}
+
 // Explainer returns the explainer of version n as it judged while the given rules were left out.
 func (b *Book) Explainer(ctx context.Context, n int, tripped []string) (*rules.Explainer, error) {
 	b.mu.Lock()

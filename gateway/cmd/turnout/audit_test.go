@@ -254,3 +254,62 @@ func TestProveIt(t *testing.T) {
 		rest = rest[at+len(m[1]):]
 	}
 }
+
+func TestReplay(t *testing.T) {
+	dir := audited(t)
+	p := serve(t, dir)
+	conv := talk(t, p.url)
+	replay := func(want int, args ...string) (stdout, stderr string) {
+		t.Helper()
+		code, stdout, stderr := ended(t, dir, append([]string{"replay"}, args...)...)
+		if code != want {
+			t.Fatalf("%v: exit %d, want %d: %s %s", args, code, want, stdout, stderr)
+		}
+		return stdout, stderr
+	}
+	story, _ := replay(0, conv, "--recompute")
+	for _, want := range []string{
+		"a conversation on shop.web begins", "handed over to queue support with priority 5 by builtin.human_request",
+		"recomputed: equal", "2 of 2 judgements recomputed as they were",
+	} {
+		if !strings.Contains(story, want) {
+			t.Errorf("no %q in\n%s", want, story)
+		}
+	}
+	if strings.Contains(story, canary) || strings.Contains(story, "recomputed: differs") {
+		t.Errorf("the story:\n%s", story)
+	}
+	if told, _ := replay(0, conv, "--text"); !strings.Contains(told, "> "+canary) {
+		t.Errorf("with text:\n%s", told)
+	}
+	var lines struct {
+		Lines []struct{ Type, What string }
+		Equal int
+	}
+	if out, _ := replay(0, conv, "--json", "--recompute"); json.Unmarshal([]byte(out), &lines) != nil || len(lines.Lines) < 4 || lines.Equal != 2 || strings.Contains(out, canary) {
+		t.Errorf("as JSON: %s", out)
+	}
+
+	// The auditor sees what was decided and no text; an agent has another way to conversations.
+	ada := []string{"--server", p.url, "--key", "file:ada.key"}
+	if out, _ := replay(0, append(ada, conv, "--recompute")...); !strings.Contains(out, "2 of 2") || strings.Contains(out, canary) {
+		t.Errorf("the auditor: %s", out)
+	}
+	if out, stderr := replay(1, append(ada, conv, "--text")...); !strings.Contains(stderr, "not what was said") || strings.Contains(out, canary) {
+		t.Errorf("the auditor, with text: %s %s", out, stderr)
+	}
+	if _, stderr := replay(1, "--server", p.url, "--key", "file:ben.key", conv); !strings.Contains(stderr, "forbidden") {
+		t.Errorf("an agent: %s", stderr)
+	}
+	if _, stderr := replay(1, conv[:len(conv)-1]+"0"); !strings.Contains(stderr, "not_found") {
+		t.Errorf("an unknown one: %s", stderr)
+	}
+	// Who read text is in the audit log.
+	if code, out, stderr := ended(t, dir, "audit", "export"); code != 0 || !strings.Contains(out, `"type":"conversation.read","kind":"`+conv+`"`) {
+		t.Errorf("reading was not recorded: %s", stderr)
+	}
+	p.end()
+	if strings.Contains(p.log.String(), canary) {
+		t.Error("the log holds text")
+	}
+}

@@ -21,6 +21,7 @@ type cli struct {
 	Admin     adminCmd     `cmd:"" help:"Make keys and password hashes, and look after a running node."`
 	Rules     rulesCmd     `cmd:"" help:"Test, explain, measure and publish rules."`
 	Audit     auditCmd     `cmd:"" help:"Export the audit log, and verify what was exported."`
+	Replay    replayCmd    `cmd:"" help:"Tell a conversation's log as a story, and recompute what was decided in it."`
 	Bench     benchCmd     `cmd:"" help:"Measure a gateway beside bare proxies."`
 	BenchPeer benchPeerCmd `cmd:"" hidden:""`
 }
