@@ -28,6 +28,7 @@ import (
 	"turnout/gateway/api"
 	"turnout/gateway/audit/notary"
 	"turnout/gateway/config"
+	"turnout/gateway/console"
 	"turnout/gateway/fault"
 	"turnout/gateway/id"
 	"turnout/gateway/metrics"
@@ -175,8 +176,12 @@ func New(ctx context.Context, o Options) (_ *Gateway, err error) {
 		return nil, err
 	}
 	g.cleanup.add("queue", func(context.Context) error { return g.queue.Close() })
+	pages, err := console.Routes()
+	if err != nil {
+		return nil, err
+	}
 	g.server, err = api.New(ctx, api.Options{
-		Queue: g.queue, Audit: g.store, Accounts: accounts, Routes: routes, Health: g.store.Health, Checkpoints: g.checkpoints,
+		Queue: g.queue, Audit: g.store, Accounts: accounts, Routes: routes, Pages: pages, Health: g.store.Health, Checkpoints: g.checkpoints,
 		Ready: g.rules.ready, Alarms: g.rules.board.Active,
 		Admin:      append(g.auditRoutes(o, signer, detector), admin.Rules{Book: g.rules.Book, Log: g.store.Log}.Routes()...),
 		SessionKey: derive(root, "api", "session"), PlainCookie: loopback(cfg.Listen), Limits: limits(cfg.Limits),

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
@@ -172,6 +173,25 @@ func (d *Accounts) Agent(t store.Tenant, id string) (queue.Agent, bool) {
 	}
 	return a.agent(), true
 }
+
+// Agents implements queue.Directory.
+func (d *Accounts) Agents(t store.Tenant) (out []queue.Agent) {
+	for key := range d.byID {
+		if key.tenant != t {
+			continue
+		}
+		if a, ok := d.Agent(t, key.id); ok {
+			out = append(out, a)
+		}
+	}
+	slices.SortFunc(out, func(a, b queue.Agent) int {
+		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.ID, b.ID))
+	})
+	return out
+}
+
+// Queues implements queue.Directory.
+func (d *Accounts) Queues(t store.Tenant) []string { return slices.Sorted(slices.Values(d.queues[t])) }
 
 // HasQueue implements queue.Directory.
 func (d *Accounts) HasQueue(t store.Tenant, name string) bool {

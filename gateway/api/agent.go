@@ -62,15 +62,39 @@ func (s *Server) getQueue(c *Call) (any, error) {
 }
 
 func (s *Server) getConversation(c *Call) (any, error) {
-	after, err := c.Number("after", math.MaxInt64)
+	w, err := c.window()
 	if err != nil {
 		return nil, err
+	}
+	return s.o.Queue.Get(c.Context(), c.who.agent(), c.Param("id"), w)
+}
+
+func (s *Server) getEarlier(c *Call) (any, error) {
+	w, err := c.window()
+	if err != nil {
+		return nil, err
+	}
+	return s.o.Queue.Past(c.Context(), c.who.agent(), c.Param("id"), c.Param("earlier"), w)
+}
+
+// window reads which stretch of a log is wanted.
+func (c *Call) window() (w queue.Window, err error) {
+	if w.After, err = c.Number("after", math.MaxInt64); err != nil {
+		return w, err
+	}
+	if w.Before, err = c.Number("before", math.MaxInt64); err != nil {
+		return w, err
 	}
 	limit, err := c.Number("limit", queue.MaxEvents)
-	if err != nil {
-		return nil, err
+	w.Limit = int(limit)
+	if w.After > 0 && w.Before > 0 {
+		return w, badRequest("Give after or before, not both.")
 	}
-	return s.o.Queue.Get(c.Context(), c.who.agent(), c.Param("id"), after, int(limit))
+	return w, err
+}
+
+func (s *Server) getColleagues(c *Call) (any, error) {
+	return s.o.Queue.Colleagues(c.Context(), c.who.agent())
 }
 
 // overrideBody is the body of acts that take nothing but a word for those who come after.

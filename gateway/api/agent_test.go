@@ -65,9 +65,37 @@ func TestStory(t *testing.T) {
 	}
 	var page queue.Context
 	b.want(200, "", b.as("acme/supervisor", "GET", at(ref, "")+"?after=3&limit=2", "")).into(t, &page)
-	if len(page.Events) != 2 || page.Events[0].Seq != 4 || !page.More {
+	if len(page.Events) != 2 || page.Events[0].Seq != 4 || !page.More || !page.Earlier {
 		t.Errorf("page %+v", page.Events)
 	}
+	page = queue.Context{}
+	b.want(200, "", b.as("acme/supervisor", "GET", at(ref, "")+"?before=9007199254740991&limit=2", "")).into(t, &page)
+	if len(page.Events) != 2 || page.Events[1].Seq != page.Seq || page.More || !page.Earlier {
+		t.Errorf("the last page %+v", page.Events)
+	}
+	b.want(400, "bad_request", b.as("acme/supervisor", "GET", at(ref, "")+"?before=5&after=3", ""))
+	var people queue.Colleagues
+	b.want(200, "", b.as("acme/ann", "GET", "/v1/agent/colleagues", "")).into(t, &people)
+	if len(people.Agents) != 4 || len(people.Queues) != 2 || people.Agents[0].Name != "Agent" {
+		t.Errorf("colleagues %+v", people)
+	}
+}
+
+// TestEarlierConversations: what the same customer wanted before can be read by who has what they want now.
+func TestEarlierConversations(t *testing.T) {
+	b := start(t)
+	from := message.Address{Channel: "acme.web", Address: "v_returns"}
+	before := b.OpenFrom(t, acme, from, "where is my parcel")
+	now := b.OpenFrom(t, acme, from, "hello again")
+	b.Do(t, now, conversation.Divert{Handoff: conversation.Handoff{Rule: "x", Queue: "support", Priority: 5}})
+	var past queue.Past
+	b.want(200, "", b.as("acme/ann", "GET", at(now, "earlier/"+before.ID)+"?limit=1", "")).into(t, &past)
+	if past.Conversation != before.ID || len(past.Events) != 1 || !past.More {
+		t.Errorf("past %+v", past)
+	}
+	stranger := b.Open(t, acme, "me too")
+	b.want(404, "not_found", b.as("acme/ann", "GET", at(now, "earlier/"+stranger.ID), ""))
+	b.want(403, "forbidden", b.as("acme/ann", "GET", at(stranger, "earlier/"+before.ID), ""))
 }
 
 // TestCapturedView: what was set aside is in a view of its own, of those queues that the agent serves, and can be claimed.

@@ -59,6 +59,8 @@ type Options struct {
 	Accounts *Accounts
 	// Routes are mounted beside the server's own; they are the channels'.
 	Routes []adapters.Route
+	// Pages are mounted for everybody; they are the console's.
+	Pages []adapters.Route
 	// Admin are the routes of administration that other packages bring in; see the package's own words.
 	Admin []Route
 	// Version of the program, as status tells it.

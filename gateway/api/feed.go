@@ -6,6 +6,7 @@ import (
 
 	"github.com/fasthttp/websocket"
 
+	"turnout/adapters"
 	"turnout/gateway/queue"
 	"turnout/gateway/store"
 )
@@ -78,9 +79,7 @@ func (k *socket) events(conv string) error {
 	f := k.feeds[conv]
 	for more := f != nil; more && !k.stopped(); {
 		work, cancel := k.work()
-		var events []queue.Event
-		var err error
-		events, more, err = k.s.o.Queue.Events(work, k.agent, conv, f.after, followPage)
+		page, err := k.s.o.Queue.Events(work, k.agent, conv, queue.Window{After: f.after, Limit: followPage})
 		cancel()
 		if errors.Is(err, store.ErrNotFound) || errors.Is(err, queue.ErrForbidden) {
 			k.unfollow(conv)
@@ -89,12 +88,13 @@ func (k *socket) events(conv string) error {
 		if err != nil {
 			return k.trouble(err)
 		}
-		for i := range events {
-			if err := k.send(serverFrame{Type: "event", Conversation: conv, Event: &events[i]}); err != nil {
+		for i := range page.Events {
+			if err := k.send(serverFrame{Type: "event", Conversation: conv, Event: &page.Events[i]}); err != nil {
 				return err
 			}
-			f.after = events[i].Seq
+			f.after = page.Events[i].Seq
 		}
+		more = page.More
 	}
 	return nil
 }
@@ -127,17 +127,20 @@ func (k *socket) follow(f *followed) error {
 	if len(k.feeds) >= maxFollowed {
 		return k.send(errorFrame(f.conversation, refuse("rate_limited", "Too many conversations are followed. Unfollow one.")))
 	}
-	wake, stop := k.s.o.Queue.Follow(k.agent, f.conversation)
-	f.stop = stop
+	watch := k.s.o.Queue.Follow(k.agent, f.conversation)
+	f.stop = watch.Close
 	k.feeds[f.conversation] = f
 	go func() {
 		defer k.s.recovered("a socket's follower")
 		for {
 			select {
-			case _, ok := <-wake:
+			case _, ok := <-watch.Wake():
 				if !ok {
 					return
 				}
+			case seen := <-watch.Signals():
+				k.seen(f.conversation, seen)
+				continue
 			case <-f.done:
 				return
 			}
@@ -149,6 +152,18 @@ func (k *socket) follow(f *followed) error {
 		}
 	}()
 	return k.events(f.conversation)
+}
+
+// seen passes on what was observed of a customer. It says nothing that matters later: without room it is dropped.
+func (k *socket) seen(conv string, seen adapters.Signal) {
+	f := serverFrame{Type: "typing", Conversation: conv, On: &seen.Typing}
+	if seen.Read > 0 {
+		f = serverFrame{Type: "read", Conversation: conv, VSeq: seen.Read}
+	}
+	select {
+	case k.orders <- order{frame: f}:
+	default:
+	}
 }
 
 func (k *socket) unfollow(conv string) {

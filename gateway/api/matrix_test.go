@@ -1,10 +1,14 @@
 package api
 
 import (
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/valyala/fasthttp"
+
+	"turnout/adapters"
 	"turnout/gateway/id"
 )
 
@@ -16,7 +20,7 @@ func TestMatrix(t *testing.T) {
 	foreign := b.Queued(t, other, "support", "help")
 	unknown := b.IDs.New(id.Conversation, 7)
 	fill := func(path, conv string) string {
-		return strings.NewReplacer("{id}", conv, "{attachment}", b.IDs.New(id.Attachment, 7)).Replace(path)
+		return strings.NewReplacer("{id}", conv, "{attachment}", b.IDs.New(id.Attachment, 7), "{earlier}", unknown).Replace(path)
 	}
 	bodies := map[string]string{
 		"reply": `{"text":"x"}`, "note": `{"text":"x"}`, "transfer": `{"queue":"support"}`, "escalate": `{"queue":"support"}`,
@@ -104,6 +108,28 @@ func TestUnknownRoutesAndMethods(t *testing.T) {
 	if a.header.Get("Server") != "" {
 		t.Errorf("the server names itself: %s", a.header.Get("Server"))
 	}
+}
+
+func TestPages(t *testing.T) {
+	b := start(t, func(o *Options) {
+		o.Pages = []adapters.Route{{Method: "GET", Path: "/app/", Handler: func(ctx *fasthttp.RequestCtx) {
+			ctx.Response.Header.Set("Content-Security-Policy", "its own")
+			ctx.SetBodyString("hello")
+		}}}
+	})
+	if a := b.want(200, "", b.request("GET", "/app/", "")); string(a.body) != "hello" || a.header.Get("Content-Security-Policy") != "its own" {
+		t.Errorf("%s, %v", a.body, a.header)
+	}
+	noFollow := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	res, err := noFollow.Get(b.url + "/app")
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if res.StatusCode != 307 || res.Header.Get("Location") != "app/" {
+		t.Errorf("without its slash: %d to %q", res.StatusCode, res.Header.Get("Location"))
+	}
+	b.want(404, "not_found", b.request("GET", "/ap", ""))
 }
 
 func TestRoutesAreServedOnce(t *testing.T) {

@@ -3,12 +3,14 @@ package api
 import (
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 
 	"github.com/fasthttp/router"
 	"github.com/valyala/fasthttp"
 
+	"turnout/adapters"
 	"turnout/adapters/problem"
 )
 
@@ -66,7 +68,9 @@ func (s *Server) table() ([]Route, error) {
 		agents(get, "/v1/agent/me", s.getMe, everybody...),
 		agents(post, "/v1/agent/presence", s.postPresence),
 		agents(get, "/v1/agent/queue", s.getQueue),
+		agents(get, "/v1/agent/colleagues", s.getColleagues),
 		agents(get, conv, s.getConversation),
+		agents(get, conv+"/earlier/{earlier}", s.getEarlier),
 		agents(post, conv+"/claim", s.postClaim),
 		agents(post, conv+"/reply", s.postReply),
 		agents(post, conv+"/undo", s.postUndo),
@@ -82,6 +86,9 @@ func (s *Server) table() ([]Route, error) {
 			Method: get, Path: adminPath + "status", Access: People, Scope: ScopeStatus,
 			Roles: []Role{RoleOwner, RoleAdmin, RoleSupervisor, RoleAuditor}, Handle: s.getStatus,
 		},
+	}
+	for _, r := range s.o.Pages {
+		routes = append(routes, Route{Method: r.Method, Path: r.Path, Access: Public, handler: r.Handler})
 	}
 	for _, r := range s.o.Admin {
 		if err := r.sound(); err != nil {
@@ -140,6 +147,12 @@ func (s *Server) router(routes []Route) (fasthttp.RequestHandler, error) {
 	r := router.New()
 	r.RedirectTrailingSlash, r.RedirectFixedPath, r.HandleOPTIONS = false, false, false
 	r.NotFound = s.chain(Route{Path: "(none)", Access: Public, handler: func(ctx *fasthttp.RequestCtx) {
+		if name := path.Base(string(ctx.Path())); s.page(string(ctx.Path()) + "/") {
+			// Relative, so that a proxy that serves the gateway under a path of its own needs no rewriting.
+			ctx.Response.Header.Set(fasthttp.HeaderLocation, name+"/")
+			ctx.Response.SetStatusCode(fasthttp.StatusTemporaryRedirect)
+			return
+		}
 		problem.Write(ctx, fasthttp.StatusNotFound, problem.CodeNotFound, "There is nothing at this path.")
 	}})
 	r.MethodNotAllowed = s.chain(Route{Path: "(method)", Access: Public, handler: func(ctx *fasthttp.RequestCtx) {
@@ -158,6 +171,11 @@ func (s *Server) router(routes []Route) (fasthttp.RequestHandler, error) {
 		}
 	}
 	return r.Handler, nil
+}
+
+// page reports whether one of the pages is at a path.
+func (s *Server) page(at string) bool {
+	return slices.ContainsFunc(s.o.Pages, func(r adapters.Route) bool { return r.Path == at })
 }
 
 // mount turns the router's panic about a path that it cannot take into an error.

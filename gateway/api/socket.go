@@ -101,11 +101,14 @@ type clientFrame struct {
 type serverFrame struct {
 	Type         string          `json:"type"`
 	Cursor       string          `json:"cursor,omitempty"`       // ready, queue, resync
+	Now          *time.Time      `json:"now,omitempty"`          // ready, pong: the server's clock
 	Me           *me             `json:"me,omitempty"`           // ready
 	Changes      []queue.Change  `json:"changes,omitempty"`      // queue
-	Conversation string          `json:"conversation,omitempty"` // event, unfollowed
+	Conversation string          `json:"conversation,omitempty"` // event, unfollowed, typing, read
 	Event        *queue.Event    `json:"event,omitempty"`
 	Presence     *queue.Presence `json:"presence,omitempty"`
+	On           *bool           `json:"on,omitempty"`   // typing
+	VSeq         uint64          `json:"vseq,omitempty"` // read: how far
 	Code         string          `json:"code,omitempty"` // error, unfollowed
 	Detail       string          `json:"detail,omitempty"`
 }
@@ -226,7 +229,13 @@ func (k *socket) hello() bool {
 		}
 	}
 	self := meOf(k.who.account)
-	return k.send(serverFrame{Type: "ready", Cursor: k.cursor, Me: &self}) == nil
+	return k.send(serverFrame{Type: "ready", Cursor: k.cursor, Me: &self, Now: k.now()}) == nil
+}
+
+// now is the server's time, by which clients measure how far their own clock is off.
+func (k *socket) now() *time.Time {
+	t := k.s.o.Now().UTC()
+	return &t
 }
 
 func (k *socket) work() (context.Context, context.CancelFunc) {
@@ -289,7 +298,7 @@ func (k *socket) handle(f clientFrame) {
 	switch f.Type {
 	case "follow":
 		// The look at the conversation decides whether it may be followed; what it holds is read by the writer.
-		if _, _, err := k.s.o.Queue.Events(work, k.agent, f.Conversation, f.After, 1); err != nil {
+		if _, err := k.s.o.Queue.Events(work, k.agent, f.Conversation, queue.Window{After: f.After, Limit: 1}); err != nil {
 			k.fail(f.Conversation, err)
 			return
 		}
@@ -308,7 +317,7 @@ func (k *socket) handle(f clientFrame) {
 			k.fail(f.Conversation, err)
 		}
 	case "ping":
-		k.order(order{frame: serverFrame{Type: "pong"}})
+		k.order(order{frame: serverFrame{Type: "pong", Now: k.now()}})
 	default:
 		k.fail("", badRequest("This is no frame that is known here."))
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"turnout/adapters/message"
 	"turnout/gateway/conversation"
 )
 
@@ -164,6 +165,37 @@ func TestSocketFollowsConversations(t *testing.T) {
 	}
 	if f := c.next("error"); f.Code != "bad_request" {
 		t.Errorf("a bad frame: %+v", f)
+	}
+}
+
+// TestSocketShowsTheCustomer: who follows a conversation sees its customer type and read, and knows the server's time.
+func TestSocketShowsTheCustomer(t *testing.T) {
+	b := start(t)
+	ref := b.claimed("acme/ann", "help")
+	c, ready := b.open("acme/ann", "")
+	if ready.Now == nil || !ready.Now.Equal(b.Clock.Now()) {
+		t.Errorf("ready says that it is %v", ready.Now)
+	}
+	b.Clock.Add(time.Minute)
+	c.send(clientFrame{Type: "ping"})
+	if f := c.next("pong"); f.Now == nil || !f.Now.Equal(b.Clock.Now()) {
+		t.Errorf("pong says that it is %v", f.Now)
+	}
+	c.send(clientFrame{Type: "follow", Conversation: ref.ID})
+	for seq := uint64(0); seq < b.State(t, ref).Seq; seq++ {
+		c.next("event")
+	}
+	b.Observe(t, message.Observation{From: b.State(t, ref).From, Typing: true})
+	if f := c.next("typing"); f.Conversation != ref.ID || f.On == nil || !*f.On {
+		t.Errorf("typing %+v", f)
+	}
+	b.Observe(t, message.Observation{From: b.State(t, ref).From})
+	if f := c.next("typing"); f.On == nil || *f.On {
+		t.Errorf("typing no more: %+v", f)
+	}
+	b.Observe(t, message.Observation{From: b.State(t, ref).From, Read: 2, ReadIn: ref.ID})
+	if f := c.next("read"); f.Conversation != ref.ID || f.VSeq != 2 {
+		t.Errorf("read %+v", f)
 	}
 }
 

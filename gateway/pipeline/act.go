@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"turnout/adapters"
 	"turnout/adapters/message"
 	"turnout/gateway/conversation"
 	"turnout/gateway/fault"
@@ -62,8 +63,6 @@ func (p *Pipeline) Typing(s *conversation.State, t store.Tenant, name string) {
 	p.hub.signal(addressKey(t.Name(), s.From), signalFrame{by: message.ByAgent, name: name, typing: true})
 }
 
-// Follow wakes f's reader when the conversation grows, until close is called. The channel closes when the pipeline stops.
-func (p *Pipeline) Follow(r store.Ref) (wake <-chan struct{}, stop func()) {
-	w := p.hub.watch(conversationKey(r), false, nil)
-	return w.wake, w.close
-}
+// Follow tells a reader among the tenant's people when the conversation grows, and what is observed of the customer. Wake
+// closes when the pipeline stops.
+func (p *Pipeline) Follow(r store.Ref) adapters.Watch { return p.hub.follow(conversationKey(r)) }

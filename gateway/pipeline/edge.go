@@ -155,24 +155,8 @@ func (e *Edge) Observe(o message.Observation) {
 // Watch implements adapters.Timeline.
 func (e *Edge) Watch(from message.Address) adapters.Watch {
 	from.Channel = e.ch().Key
-	out := &edgeWatch{signals: make(chan adapters.Signal, 16)}
-	out.w = e.p.hub.watch(addressKey(e.ch().Tenant.Handle.Name(), from), false, func(f signalFrame) {
-		select {
-		case out.signals <- adapters.Signal{Typing: f.typing, By: f.by, Name: f.name, Position: f.position, Read: f.read}:
-		default:
-		}
-	})
-	return out
+	return e.p.hub.follow(addressKey(e.ch().Tenant.Handle.Name(), from))
 }
-
-type edgeWatch struct {
-	w       *watcher
-	signals chan adapters.Signal
-}
-
-func (w *edgeWatch) Wake() <-chan struct{}           { return w.w.wake }
-func (w *edgeWatch) Signals() <-chan adapters.Signal { return w.signals }
-func (w *edgeWatch) Close()                          { w.w.close() }
 
 // cursor is where a client stands.
 func cursor(conversation string, vseq uint64) adapters.Cursor {

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"sync"
 
+	"turnout/adapters"
 	"turnout/adapters/message"
 	"turnout/gateway/conversation"
 	"turnout/gateway/store"
@@ -85,6 +86,27 @@ func (w *watcher) take() ([]conversation.Event, *conversation.State) {
 	w.events = nil
 	return e, w.state
 }
+
+// follow watches a key for a reader of another package. Signals that find no room are lost.
+func (h *hub) follow(key string) adapters.Watch {
+	out := &follower{signals: make(chan adapters.Signal, 16)}
+	out.w = h.watch(key, false, func(f signalFrame) {
+		select {
+		case out.signals <- adapters.Signal{Typing: f.typing, By: f.by, Name: f.name, Position: f.position, Read: f.read}:
+		default:
+		}
+	})
+	return out
+}
+
+type follower struct {
+	w       *watcher
+	signals chan adapters.Signal
+}
+
+func (f *follower) Wake() <-chan struct{}           { return f.w.wake }
+func (f *follower) Signals() <-chan adapters.Signal { return f.signals }
+func (f *follower) Close()                          { f.w.close() }
 
 // publish is called by the store after a durable commit. It does not block.
 func (h *hub) publish(hint store.Hint) {

@@ -348,15 +348,15 @@ func (w *world) state(conv string) *conversation.State {
 // until waits for the conversation to satisfy ok, woken by its commits.
 func (w *world) until(conv, what string, ok func(*conversation.State) bool) *conversation.State {
 	w.t.Helper()
-	wake, stop := w.p.Follow(w.ref(conv))
-	defer stop()
+	watch := w.p.Follow(w.ref(conv))
+	defer watch.Close()
 	ctx := ctxT(w.t)
 	for {
 		if s := w.state(conv); ok(s) {
 			return s
 		}
 		select {
-		case <-wake:
+		case <-watch.Wake():
 		case <-ctx.Done():
 			w.t.Fatalf("waited in vain until %s", what)
 		}

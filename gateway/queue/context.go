@@ -39,9 +39,21 @@ type Context struct {
 	Timers  []Timer       `json:"timers,omitempty"`
 	// Previous are earlier conversations of the same address or contact, newest first.
 	Previous []Previous `json:"previous,omitempty"`
-	// Events is a page of the log. More is set when there are events after its last.
-	Events []Event `json:"events"`
-	More   bool    `json:"more,omitempty"`
+	Page
+}
+
+// Page is a stretch of a log. Earlier and More are set when there are events before its first and after its last.
+type Page struct {
+	Events  []Event `json:"events"`
+	Earlier bool    `json:"earlier,omitempty"`
+	More    bool    `json:"more,omitempty"`
+}
+
+// Window says which stretch: the first Limit events after After, or, when Before is given, the last Limit events before
+// Before. A Before beyond the end gives the end of the log. Limit 0 is MaxEvents.
+type Window struct {
+	After, Before uint64
+	Limit         int
 }
 
 // HeldMessage is a message that waits.
@@ -65,10 +77,12 @@ type Previous struct {
 	OpenedAt     *time.Time        `json:"opened_at,omitempty"`
 	ClosedAt     *time.Time        `json:"closed_at,omitempty"`
 	Tags         []string          `json:"tags,omitempty"`
+	// About is the beginning of what the customer said first.
+	About string `json:"about,omitempty"`
 }
 
-// Get returns a conversation as its agents see it, with the events after a place in its log.
-func (q *Queue) Get(ctx context.Context, a Agent, conv string, after uint64, limit int) (Context, error) {
+// Get returns a conversation as its agents see it, with a stretch of its log.
+func (q *Queue) Get(ctx context.Context, a Agent, conv string, w Window) (Context, error) {
 	snap, err := q.visible(ctx, a, "read", conv)
 	if err != nil {
 		return Context{}, err
@@ -85,39 +99,79 @@ func (q *Queue) Get(ctx context.Context, a Agent, conv string, after uint64, lim
 	if c.Position, err = q.Store.Position(ctx, snap.Ref); err != nil {
 		return Context{}, fmt.Errorf("reading the position: %w", err)
 	}
-	if c.Events, c.More, err = q.page(ctx, snap, after, limit); err != nil {
+	if c.Page, err = q.page(ctx, snap, w); err != nil {
 		return Context{}, err
 	}
-	c.Last, err = q.preview(ctx, snap)
-	if err != nil {
+	if err = q.lately(ctx, snap, &c.Row); err != nil {
 		return Context{}, err
 	}
 	c.Previous, err = q.previous(ctx, snap)
 	return c, err
 }
 
-// Events returns what came after a place in the log of a conversation that the agent may look at.
-func (q *Queue) Events(ctx context.Context, a Agent, conv string, after uint64, limit int) (events []Event, more bool, err error) {
+// Events returns a stretch of the log of a conversation that the agent may look at.
+func (q *Queue) Events(ctx context.Context, a Agent, conv string, w Window) (Page, error) {
 	snap, err := q.visible(ctx, a, "read", conv)
 	if err != nil {
-		return nil, false, err
+		return Page{}, err
 	}
-	return q.page(ctx, snap, after, limit)
+	return q.page(ctx, snap, w)
 }
 
-func (q *Queue) page(ctx context.Context, snap *store.Snapshot, after uint64, limit int) ([]Event, bool, error) {
-	if limit <= 0 || limit > MaxEvents {
-		limit = MaxEvents
-	}
-	log, err := q.Store.Log(ctx, snap.Ref, after, limit)
+// Past returns a stretch of the log of an earlier conversation of the same customer. Whoever may look at what the customer
+// wants now may look at what there was before, also where nobody but the bot had it.
+func (q *Queue) Past(ctx context.Context, a Agent, conv, earlier string, w Window) (Past, error) {
+	snap, err := q.visible(ctx, a, "read", conv)
 	if err != nil {
-		return nil, false, fmt.Errorf("reading the log: %w", err)
+		return Past{}, err
 	}
-	events := make([]Event, 0, len(log))
+	other, err := q.load(ctx, a, earlier)
+	if err != nil {
+		return Past{}, err
+	}
+	if !samePerson(snap.State, other.State) {
+		return Past{}, store.ErrNotFound
+	}
+	p := Past{Row: rowOf(other.State)}
+	p.Page, err = q.page(ctx, other, w)
+	return p, err
+}
+
+// Past is an earlier conversation, to read.
+type Past struct {
+	Row
+	Page
+}
+
+func samePerson(a, b *conversation.State) bool {
+	return a.From.Channel == b.From.Channel && a.From.Address == b.From.Address && a.From.Address != "" ||
+		a.Contact != "" && a.Contact == b.Contact
+}
+
+func (q *Queue) page(ctx context.Context, snap *store.Snapshot, w Window) (Page, error) {
+	if w.Limit <= 0 || w.Limit > MaxEvents {
+		w.Limit = MaxEvents
+	}
+	if w.Before > 0 {
+		before := min(w.Before, snap.State.Seq+1) - 1
+		w.After = before - min(before, uint64(w.Limit))
+		w.Limit = int(before - w.After)
+	}
+	if w.Limit == 0 {
+		return Page{Events: []Event{}, More: snap.State.Seq > 0}, nil
+	}
+	log, err := q.Store.Log(ctx, snap.Ref, w.After, w.Limit)
+	if err != nil {
+		return Page{}, fmt.Errorf("reading the log: %w", err)
+	}
+	p := Page{Events: make([]Event, 0, len(log))}
 	for i := range log {
-		events = append(events, eventOf(&log[i]))
+		p.Events = append(p.Events, eventOf(&log[i]))
 	}
-	return events, len(log) > 0 && log[len(log)-1].Seq < snap.State.Seq, nil
+	if n := len(log); n > 0 {
+		p.Earlier, p.More = log[0].Seq > 1, log[n-1].Seq < snap.State.Seq
+	}
+	return p, nil
 }
 
 // previous lists the other conversations of the same person.
@@ -147,13 +201,33 @@ func (q *Queue) previous(ctx context.Context, snap *store.Snapshot) ([]Previous,
 				return nil, fmt.Errorf("reading a previous conversation: %w", err)
 			}
 			o := other.State
+			about, err := q.about(ctx, other)
+			if err != nil {
+				return nil, err
+			}
 			out = append(out, Previous{
 				Conversation: o.ID, Channel: o.From.Channel, Owner: o.Owner.Kind,
-				OpenedAt: instant(o.OpenedAt), ClosedAt: instant(o.ClosedAt), Tags: o.Tags,
+				OpenedAt: instant(o.OpenedAt), ClosedAt: instant(o.ClosedAt), Tags: o.Tags, About: about,
 			})
 		}
 	}
 	return out, nil
+}
+
+// aboutDepth is how far from its beginning a log is searched for the customer's first words.
+const aboutDepth = 8
+
+func (q *Queue) about(ctx context.Context, snap *store.Snapshot) (string, error) {
+	events, err := q.Store.Log(ctx, snap.Ref, 0, aboutDepth)
+	if err != nil {
+		return "", fmt.Errorf("reading the first words: %w", err)
+	}
+	for i := range events {
+		if d, ok := events[i].Data.(*conversation.Received); ok && d.In.Text != "" {
+			return shorten(d.In.Text, previewRunes), nil
+		}
+	}
+	return "", nil
 }
 
 // File opens an attachment of a conversation that the agent may look at. The caller closes it.

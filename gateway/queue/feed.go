@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 
+	"turnout/adapters"
 	"turnout/gateway/conversation"
 	"turnout/gateway/store"
 )
@@ -80,8 +81,8 @@ func moved(events []conversation.Event) bool {
 	return false
 }
 
-// Follow wakes a reader when a conversation grows, until stop is called. Reading it is Events, which looks at what the
-// agent may see.
-func (q *Queue) Follow(a Agent, conv string) (wake <-chan struct{}, stop func()) {
+// Follow tells a reader when a conversation grows, and what is observed of its customer: typing, how far they have read.
+// Reading it is Events, which looks at what the agent may see. The caller closes the watch.
+func (q *Queue) Follow(a Agent, conv string) adapters.Watch {
 	return q.Pipeline.Follow(store.Ref{Tenant: a.Tenant, ID: conv})
 }

@@ -54,11 +54,14 @@ type Row struct {
 	MustReachHuman bool       `json:"must_reach_human,omitempty"`
 	Returns        int        `json:"returns,omitempty"`
 	SnoozedUntil   *time.Time `json:"snoozed_until,omitempty"`
-	Last           *Preview   `json:"last,omitempty"`
+	// Owed is since when the customer has been owed a person's answer; nil when nothing is owed.
+	Owed *time.Time `json:"owed,omitempty"`
+	Last *Preview   `json:"last,omitempty"`
 }
 
 // Preview is the beginning of the last thing that was said.
 type Preview struct {
+	Seq  uint64     `json:"seq"`
 	By   message.By `json:"by"`
 	Text string     `json:"text"`
 	At   time.Time  `json:"at"`
@@ -157,8 +160,7 @@ func (q *Queue) row(ctx context.Context, r store.Ref) (Row, error) {
 		return Row{}, err
 	}
 	row := rowOf(snap.State)
-	row.Last, err = q.preview(ctx, snap)
-	return row, err
+	return row, q.lately(ctx, snap, &row)
 }
 
 func rowOf(s *conversation.State) Row {
@@ -175,31 +177,68 @@ func rowOf(s *conversation.State) Row {
 	return row
 }
 
-// previewDepth is how far from the end of a log the last words are looked for.
-const previewDepth = 24
+// How far from the end of a log its last words are looked for: pages of latelyPage events, latelyPages of them. Who has
+// written more than that without an answer is owed one since the oldest of them.
+const (
+	latelyPage  = 24
+	latelyPages = 8
+)
 
-func (q *Queue) preview(ctx context.Context, snap *store.Snapshot) (*Preview, error) {
-	events, err := q.Store.Log(ctx, snap.Ref, snap.State.Seq-min(snap.State.Seq, previewDepth), previewDepth)
-	if err != nil {
-		return nil, fmt.Errorf("reading the last words: %w", err)
-	}
-	for i := len(events) - 1; i >= 0; i-- {
-		p := Preview{At: time.UnixMilli(events[i].At).UTC()}
-		switch d := events[i].Data.(type) {
-		case *conversation.Received:
-			p.By, p.Text = message.ByCustomer, d.In.Text
-		case *conversation.Sent:
-			p.By, p.Text = d.By, d.Part.Text
-		default:
-			continue
+// lately fills in what the end of the log says: the last words, and since when an answer is owed. What is owed begins
+// with the first message that no person has answered, and not before people were asked for.
+func (q *Queue) lately(ctx context.Context, snap *store.Snapshot, row *Row) error {
+	s := snap.State
+	owing := s.Open() && s.Handoff != nil
+	end := s.Seq
+	for range latelyPages {
+		from := end - min(end, latelyPage)
+		events, err := q.Store.Log(ctx, snap.Ref, from, int(end-from))
+		if err != nil {
+			return fmt.Errorf("reading the last words: %w", err)
 		}
-		if p.By == message.BySystem {
-			continue // the list is about what people and the bot said
+		for i := range slices.Backward(events) {
+			if row.Last == nil {
+				row.Last = preview(&events[i])
+			}
+			if owing && events[i].At < s.Handoff.At {
+				row.Owed, owing = instant(s.Handoff.At), false
+			}
+			switch d := events[i].Data.(type) {
+			case *conversation.Received:
+				if owing && (d.In.Kind.StartsTurn() || d.In.Kind == message.Human) {
+					row.Owed = instant(events[i].At)
+				}
+			case *conversation.Sent:
+				owing = owing && d.By != message.ByAgent
+			}
+			if !owing && row.Last != nil {
+				return nil
+			}
 		}
-		p.Text = shorten(p.Text, previewRunes)
-		return &p, nil
+		if end = from; end == 0 {
+			break
+		}
 	}
-	return nil, nil
+	if owing && end == 0 {
+		row.Owed = instant(s.Handoff.At)
+	}
+	return nil
+}
+
+// preview is the beginning of what an event says; nil when it says nothing. A list is about what people and the bot said.
+func preview(e *conversation.Event) *Preview {
+	p := Preview{Seq: e.Seq, At: time.UnixMilli(e.At).UTC()}
+	switch d := e.Data.(type) {
+	case *conversation.Received:
+		p.By, p.Text = message.ByCustomer, d.In.Text
+	case *conversation.Sent:
+		p.By, p.Text = d.By, d.Part.Text
+	}
+	if p.By == "" || p.By == message.BySystem {
+		return nil
+	}
+	p.Text = shorten(p.Text, previewRunes)
+	return &p
 }
 
 // shorten cuts a text to n runes, the last one an ellipsis if something was cut.

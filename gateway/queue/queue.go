@@ -37,6 +37,7 @@ import (
 	"sync"
 	"time"
 
+	"turnout/adapters"
 	"turnout/gateway/audit"
 	"turnout/gateway/conversation"
 	"turnout/gateway/fault"
@@ -84,7 +85,7 @@ func (a Agent) serves(queue string) bool { return queue != "" && slices.Contains
 // Pipeline is what the queue needs of the pipeline.
 type Pipeline interface {
 	Act(ctx context.Context, r store.Ref, a conversation.Actor, op store.Token, decide func(*conversation.Draft) error) (*conversation.State, error)
-	Follow(r store.Ref) (wake <-chan struct{}, stop func())
+	Follow(r store.Ref) adapters.Watch
 	Typing(s *conversation.State, t store.Tenant, name string)
 }
 
@@ -108,8 +109,11 @@ type Blobs interface {
 type Directory interface {
 	// Agent returns one of the tenant's people who may hold conversations.
 	Agent(t store.Tenant, id string) (Agent, bool)
-	// HasQueue reports whether the tenant has the queue.
+	// Agents lists those, in the order of their names.
+	Agents(t store.Tenant) []Agent
+	// HasQueue reports whether the tenant has the queue, Queues lists them.
 	HasQueue(t store.Tenant, queue string) bool
+	Queues(t store.Tenant) []string
 }
 
 // Options are the parts of a Queue. All but Blobs and Faults are required.

@@ -39,9 +39,9 @@ type fixture struct {
 func setup(t *testing.T) *fixture {
 	t.Helper()
 	f := &fixture{Kit: queuetest.New(t), ctx: context.Background()}
-	f.dir = &queuetest.Directory{Agents: []queue.Agent{ann, bob, cleo, sue, alien}, Queues: []string{"support", "emergency"}}
+	f.dir = &queuetest.Directory{People: []queue.Agent{ann, bob, cleo, sue, alien}, Desks: []string{"support", "emergency"}}
 	f.q = f.Queue(t, f.dir)
-	for _, a := range f.dir.Agents {
+	for _, a := range f.dir.People {
 		f.present(t, a)
 	}
 	return f
@@ -556,7 +556,7 @@ func TestGetTellsEverything(t *testing.T) {
 	if _, err := f.q.Note(f.ctx, to(ann, ref), "be kind"); err != nil {
 		t.Fatal(err)
 	}
-	c, err := f.q.Get(f.ctx, ann, ref.ID, 0, 0)
+	c, err := f.q.Get(f.ctx, ann, ref.ID, queue.Window{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -592,13 +592,13 @@ func TestGetTellsEverything(t *testing.T) {
 	if note == nil || note.Text != "be kind" {
 		t.Errorf("note %+v", note)
 	}
-	page, err := f.q.Get(f.ctx, ann, ref.ID, 2, 2)
+	page, err := f.q.Get(f.ctx, ann, ref.ID, queue.Window{After: 2, Limit: 2})
 	if err != nil || len(page.Events) != 2 || page.Events[0].Seq != 3 || !page.More {
 		t.Errorf("page after 2: %+v, %v", page.Events, err)
 	}
-	_, err = f.q.Get(f.ctx, cleo, ref.ID, 0, 0)
+	_, err = f.q.Get(f.ctx, cleo, ref.ID, queue.Window{})
 	wantErr(t, err, queue.ErrForbidden)
-	_, err = f.q.Get(f.ctx, alien, ref.ID, 0, 0)
+	_, err = f.q.Get(f.ctx, alien, ref.ID, queue.Window{})
 	wantErr(t, err, store.ErrNotFound)
 }
 

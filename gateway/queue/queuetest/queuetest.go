@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -125,13 +126,13 @@ func New(t testing.TB) *Kit {
 
 // Directory is a queue.Directory of fixed people, all tenants having the same queues.
 type Directory struct {
-	Agents []queue.Agent
-	Queues []string
+	People []queue.Agent
+	Desks  []string
 }
 
 // Agent implements queue.Directory.
 func (d *Directory) Agent(t store.Tenant, id string) (queue.Agent, bool) {
-	for _, a := range d.Agents {
+	for _, a := range d.People {
 		if a.Tenant == t && a.ID == id {
 			return a, true
 		}
@@ -141,8 +142,21 @@ func (d *Directory) Agent(t store.Tenant, id string) (queue.Agent, bool) {
 
 // HasQueue implements queue.Directory.
 func (d *Directory) HasQueue(_ store.Tenant, name string) bool {
-	return slices.Contains(d.Queues, name)
+	return slices.Contains(d.Desks, name)
 }
+
+// Agents implements queue.Directory.
+func (d *Directory) Agents(t store.Tenant) (out []queue.Agent) {
+	for _, a := range d.People {
+		if a.Tenant == t {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// Queues implements queue.Directory.
+func (d *Directory) Queues(store.Tenant) []string { return d.Desks }
 
 // Queue builds a queue upon the kit.
 func (k *Kit) Queue(t testing.TB, d queue.Directory) *queue.Queue {
@@ -208,6 +222,17 @@ func (k *Kit) Do(t testing.TB, ref store.Ref, c conversation.Command) {
 	_, err := k.Pipeline.Act(context.Background(), ref, conversation.Actor{Kind: conversation.System}, store.Token(k.IDs.Token()),
 		func(d *conversation.Draft) error { return d.Do(c) })
 	must(t, err)
+}
+
+// Observe shows the pipeline what a channel has seen of a customer. The channel is there for as long as that takes.
+func (k *Kit) Observe(t testing.TB, o message.Observation) {
+	t.Helper()
+	name, _, _ := strings.Cut(o.From.Channel, ".")
+	k.Pipeline.Replace([]*pipeline.Channel{{Key: o.From.Channel, Tenant: &pipeline.Tenant{Handle: Tenant(name)}}})
+	defer k.Pipeline.Replace(nil)
+	edge, err := k.Pipeline.Edge(o.From.Channel)
+	must(t, err)
+	edge.Observe(o)
 }
 
 // State returns a conversation's state.
