@@ -55,8 +55,11 @@ func (r Rules) Routes() []api.Route {
 func refusal(err error) error {
 	var failed *rulebook.TestsError
 	var locked *rulebook.SelfTestError
+	var slow *rulebook.TooSlowError
 	var faults rules.Faults
 	switch {
+	case errors.As(err, &slow):
+		return api.Refuse(problem.CodeBadRequest, slow.Error())
 	case errors.Is(err, rulebook.ErrManaged):
 		return api.Refuse(problem.CodeForbidden, "The configuration's files manage these rules: change them there, or have one resource of kind rules with managed: api. GET /v1/admin/rules says which file it is.")
 	case errors.Is(err, rulebook.ErrLocked):

@@ -43,6 +43,17 @@ func (e *TestsError) Error() string {
 	return fmt.Sprintf("%d of the rules' own tests fail, the first is that of rule %s at %s:%d:%d", len(e.Failed), f.Rule, f.File, f.Line, f.Column)
 }
 
+// TooSlowError says that patterns of rules cost more than judging may.
+type TooSlowError struct {
+	Rules  []rules.Timing
+	Budget time.Duration
+}
+
+func (e *TooSlowError) Error() string {
+	return fmt.Sprintf("the patterns of rule %s take %v on a text of 8 KiB, and %v is what judging may take: make its counted repetitions smaller, or look for phrases",
+		e.Rules[0].Rule, e.Rules[0].Took.Round(time.Millisecond/10), e.Budget)
+}
+
 // Proposal is a publish.
 type Proposal struct {
 	Sources []rules.Source
@@ -93,6 +104,9 @@ func (b *Book) examine(sources []rules.Source) (*rules.Set, error) {
 	}
 	if len(failed) > 0 {
 		return nil, &TestsError{failed}
+	}
+	if slow := set.Slow(b.o.Trip.Budget, b.o.Stopwatch); len(slow) > 0 {
+		return nil, &TooSlowError{slow, b.o.Trip.Budget}
 	}
 	return set, nil
 }

@@ -5,6 +5,8 @@ package lab
 
 import (
 	"errors"
+	"fmt"
+	"time"
 
 	"turnout/rules"
 	"turnout/rules/signal"
@@ -50,6 +52,27 @@ func Open(files []rules.Source, d signal.Detector) (*Bench, error) {
 		return nil, err
 	}
 	return &Bench{Set: set, Tests: scenarios, Detector: d, explainer: explainer}, nil
+}
+
+// Budget is what the patterns of a rule may take on a text of 8 KiB, as a node has it.
+const Budget = 5 * time.Millisecond
+
+// Lint says what is probably not meant, and which rules a node would refuse because their patterns take too long. clock is
+// one that only goes forward.
+func (b *Bench) Lint(clock func() time.Duration) rules.Faults {
+	findings := b.Set.Lint()
+	refs := map[string]rules.RuleRef{}
+	for _, r := range b.Set.Rules() {
+		refs[r.ID] = r
+	}
+	for _, t := range b.Set.Slow(Budget, clock) {
+		r := refs[t.Rule]
+		findings = append(findings, rules.Fault{
+			File: r.File, Line: r.Line, Column: 1, Rule: r.ID,
+			Message: fmt.Sprintf("its patterns take %v on a text of 8 KiB; a node takes no more than %v: make counted repetitions smaller, or look for phrases", t.Took.Round(time.Millisecond/10), Budget),
+		})
+	}
+	return findings
 }
 
 var errNoRules = errors.New(`there are no rules among the files: name at least one that begins with "rules:"`)

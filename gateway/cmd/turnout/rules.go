@@ -132,7 +132,8 @@ func (c *rulesLintCmd) Run() error {
 	if err != nil {
 		return err
 	}
-	findings := bench.Set.Lint()
+	start := time.Now()
+	findings := bench.Lint(func() time.Duration { return time.Since(start) })
 	if c.JSON {
 		if findings == nil {
 			findings = rules.Faults{}
