@@ -31,7 +31,7 @@ var (
 func (l *loader) newTenant(r *resource) *Tenant {
 	t := &Tenant{
 		At: r.whole.Pos(), Name: r.Name, Title: r.Name, spec: r.Spec,
-		Languages: []string{"en"}, IdleNew: 24 * time.Hour, BareRequests: true,
+		Languages: []string{"en"}, IdleNew: 24 * time.Hour, BareRequests: true, Stored: r.stored,
 	}
 	l.decode(r.Spec, t)
 	l.checkTitle(r.Spec, "title", t.Title)
@@ -119,7 +119,7 @@ func (l *loader) newAgent(r *resource) *Agent {
 	if a.Capacity < 0 || a.Capacity > 1000 {
 		l.faults.add(r.Spec.find("capacity"), "capacity must lie between 0 and 1000")
 	}
-	if child(r.Spec.node, "password") == nil && len(a.Keys) == 0 {
+	if child(r.Spec.node, "password") == nil && len(a.Keys) == 0 && !r.stored {
 		l.faults.add(r.Spec.Pos(), `nobody can sign in as this agent; give a password or keys ("turnout admin key" makes one)`)
 	}
 	seen := map[string]bool{}

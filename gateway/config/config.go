@@ -27,9 +27,22 @@ type Config struct {
 	// Dir is the folder of the settings file, "" for the current one. Relative paths in the files start there.
 	Dir string
 	Settings
-	// Tenants are sorted by name; there is at least one.
+	// Tenants are sorted by name.
 	Tenants []*Tenant
+
+	files fs.FS
+	file  string
 }
+
+// Stored is a resource that no file has: it was made over the API and is kept in the store.
+type Stored struct {
+	Tenant string
+	Resource
+}
+
+// With reads the files again, as they are now, together with what the store has. A resource that a file has as well is
+// the file's. c stays as it is. Errors are those of Load; places in what is stored begin with "api:".
+func (c *Config) With(stored []Stored) (*Config, error) { return load(c.files, c.file, c.Dir, stored) }
 
 // Load reads the settings file at name and the resource files that it lists. The error is of type Faults, unless the
 // settings file itself cannot be read. Places in faults are paths as the caller would write them.
@@ -39,7 +52,7 @@ func Load(name string) (*Config, error) {
 	if root == "" {
 		root = "."
 	}
-	return load(os.DirFS(root), file, filepath.Clean(root))
+	return load(os.DirFS(root), file, filepath.Clean(root), nil)
 }
 
 // LoadSettings reads the settings file at name alone: what it lists may have faults, or be gone.
@@ -63,20 +76,22 @@ func Parse(files fs.FS, name string) (*Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the folder of %s: %w", name, err)
 	}
-	return load(sub, path.Base(name), path.Dir(name))
+	return load(sub, path.Base(name), path.Dir(name), nil)
 }
 
-func load(files fs.FS, file, dir string) (*Config, error) {
+func load(files fs.FS, file, dir string, stored []Stored) (*Config, error) {
 	l := &loader{files: files, dir: dir, settings: file}
 	data, err := l.read(file)
 	if err != nil {
 		return nil, fmt.Errorf("reading settings: %w", err)
 	}
-	c := &Config{Dir: dir, Settings: l.readSettings(data)}
+	c := &Config{Dir: dir, Settings: l.readSettings(data), files: files, file: file}
 	if !filepath.IsAbs(c.Data) && c.Data != "" {
 		c.Data = filepath.Join(dir, c.Data)
 	}
+	l.globs = c.resources
 	l.readResources(c.resources)
+	l.readStored(stored)
 	l.build()
 	if !l.broken {
 		l.link()
@@ -97,6 +112,7 @@ type loader struct {
 	faults Faults
 	// broken is set when a resource file is not YAML: what it holds is then unknown, and so who refers to nothing.
 	broken    bool
+	globs     []glob
 	resources []resource
 	tenants   []*Tenant
 	uses      []ruleUse

@@ -127,7 +127,7 @@ func TestResources(t *testing.T) {
 			},
 		},
 	}
-	ignore := cmpopts.IgnoreFields(config.Tenant{}, "Rules", "Canonical", "Digest")
+	ignore := cmpopts.IgnoreFields(config.Tenant{}, "Rules", "Canonical", "Digest", "Resources")
 	if diff := cmp.Diff(want, c.Tenants[1], values, ignore); diff != "" {
 		t.Errorf("tenant differs (-want +got):\n%s", diff)
 	}

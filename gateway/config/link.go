@@ -39,12 +39,13 @@ func (l *loader) link() {
 }
 
 func (l *loader) linkTenant(t *Tenant, bots, queues []string) {
+	unused := t.Stored && len(t.Channels) == 0 // a tenant in the making
 	switch {
 	case t.Bot != "":
 		l.refer(t.spec, "bot", t.Bot, bots, "bot")
 	case len(bots) == 1:
 		t.Bot = bots[0]
-	case len(bots) == 0:
+	case len(bots) == 0 && !unused:
 		l.faults.add(t.spec.find("bot"), `the tenant has no bot; add a document "{kind: bot, name: …}"`)
 	}
 	switch {
@@ -52,6 +53,7 @@ func (l *loader) linkTenant(t *Tenant, bots, queues []string) {
 		l.refer(t.spec, "queue", t.DefaultQueue, queues, "default_queue")
 	case len(queues) == 1:
 		t.DefaultQueue = queues[0]
+	case len(queues) == 0 && unused:
 	case len(queues) == 0:
 		l.faults.add(t.spec.find("default_queue"), `the tenant has no queue; add a document "{kind: queue, name: …}"`)
 	default:

@@ -22,6 +22,8 @@ type resource struct {
 	file   string  // in the loader's file system
 	data   []byte  // of the whole file
 	next   int     // the line at which the next document begins, 0 for none
+	stored bool    // it comes from the store, not from a file
+	taken  bool    // a file has the same resource
 	Kind   string  `yaml:"kind"`
 	Tenant string  `yaml:"tenant"`
 	Name   string  `yaml:"name"`
@@ -135,6 +137,10 @@ func (l *loader) build() {
 			rest = append(rest, r)
 			continue
 		}
+		if r.stored && slices.ContainsFunc(l.tenants, func(t *Tenant) bool { return t.Name == r.Name && !t.Stored }) {
+			r.taken = true
+			continue
+		}
 		if r.Tenant != "" && r.Tenant != r.Name {
 			l.faults.add(r.whole.find("tenant"), "a tenant belongs to no other; remove the line")
 		}
@@ -143,10 +149,10 @@ func (l *loader) build() {
 		}
 	}
 	slices.SortFunc(l.tenants, func(a, b *Tenant) int { return strings.Compare(a.Name, b.Name) })
-	if len(l.tenants) == 0 && len(l.faults) == 0 {
+	if len(l.tenants) == 0 && len(l.faults) == 0 && len(l.globs) > 0 {
 		l.faults.add(Pos{File: l.shown(l.settings)}, `no resource file has a tenant; add a document "{kind: tenant, name: …}"`)
 	}
-	for _, r := range rest {
+	for _, r := range rest { // what is in the store comes last: a file that has the same takes it over
 		t := l.tenantOf(r)
 		if t != nil && l.first(seen, r, t.Name) {
 			l.add(t, r)
@@ -185,6 +191,10 @@ func (l *loader) checkHeader(r *resource) bool {
 func (l *loader) first(seen map[[3]string]Pos, r *resource, tenant string) bool {
 	id, at := [3]string{tenant, r.Kind, r.Name}, r.whole.find("name")
 	if other, twice := seen[id]; twice {
+		if r.stored {
+			r.taken = true
+			return false
+		}
 		l.faults.add(at, "%s %q is defined a second time; the first is at %s", r.Kind, r.Name, other)
 		l.faults.add(other, "%s %q is defined again at %s; remove or rename one", r.Kind, r.Name, at)
 		return false
@@ -196,10 +206,11 @@ func (l *loader) first(seen map[[3]string]Pos, r *resource, tenant string) bool 
 // tenantOf returns the tenant of a resource: the named one, or the only one.
 func (l *loader) tenantOf(r *resource) *Tenant {
 	if r.Tenant == "" {
-		if len(l.tenants) == 1 {
-			return l.tenants[0]
+		own := l.fileTenants()
+		if len(own) == 1 {
+			return own[0]
 		}
-		if len(l.tenants) > 1 && child(r.whole.node, "tenant") == nil {
+		if len(own) > 1 && child(r.whole.node, "tenant") == nil {
 			l.faults.add(r.whole.Pos(), "tenant is missing; with several tenants each resource says whose it is")
 		}
 		return nil
@@ -213,4 +224,9 @@ func (l *loader) tenantOf(r *resource) *Tenant {
 	}
 	l.faults.add(r.whole.find("tenant"), "unknown tenant %q%s", r.Tenant, meant(r.Tenant, known))
 	return nil
+}
+
+// fileTenants are those that files have: resources in files need not name the only one of them.
+func (l *loader) fileTenants() []*Tenant {
+	return slices.DeleteFunc(slices.Clone(l.tenants), func(t *Tenant) bool { return t.Stored })
 }

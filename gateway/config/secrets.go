@@ -31,10 +31,13 @@ func (s Secrets) Resolve(ref adapters.SecretRef) (adapters.Secret, error) {
 		return adapters.Secret{}, err
 	}
 	var value string
-	if scheme == "env" {
+	switch scheme {
+	case "env":
 		value, err = s.fromEnv(rest)
-	} else {
+	case "file":
 		value, err = s.fromFile(rest)
+	default:
+		err = errors.New("it is sealed in the store of the node")
 	}
 	if err != nil {
 		return adapters.Secret{}, fmt.Errorf("reading the secret %s: %w", ref, err)
@@ -95,15 +98,28 @@ func reason(err error) error {
 	return err
 }
 
-var errLiteral = errors.New(`want a reference to a secret, "env:NAME" or "file:path"; a secret itself does not belong into a file like this`)
+var errLiteral = errors.New(`want a reference to a secret, "env:NAME", "file:path" or "sealed:name"; a secret itself does not belong into a file like this`)
+
+// SealedForm is the form of the names of sealed secrets.
+var SealedForm = nameForm
 
 func splitRef(ref adapters.SecretRef) (scheme, rest string, err error) {
 	scheme, rest, ok := strings.Cut(string(ref), ":")
-	if !ok || rest == "" || scheme != "env" && scheme != "file" || strings.ContainsAny(rest, "\x00\n") {
+	if !ok || rest == "" || strings.ContainsAny(rest, "\x00\n") {
 		return "", "", errLiteral
 	}
-	if scheme == "env" && strings.ContainsAny(rest, "= ") {
+	switch {
+	case scheme == "file":
+	case scheme == "env" && !strings.ContainsAny(rest, "= "):
+	case scheme == "sealed" && SealedForm.MatchString(rest):
+	default:
 		return "", "", errLiteral
 	}
 	return scheme, rest, nil
+}
+
+// Sealed returns the name in a reference to a secret that the store keeps.
+func Sealed(ref adapters.SecretRef) (name string, ok bool) {
+	scheme, name, err := splitRef(ref)
+	return name, err == nil && scheme == "sealed"
 }

@@ -61,6 +61,8 @@ func TestSecrets(t *testing.T) {
 		{"file:.", "not a regular file"},
 		{canary, "want a reference"},
 		{"env:", "want a reference"},
+		{"sealed:bot-token", "sealed in the store"},
+		{"sealed:Two Words", "want a reference"},
 		{"env:TWO WORDS", "want a reference"},
 		{"vault:" + canary, "want a reference"},
 		{"", "want a reference"},

@@ -74,7 +74,7 @@ func TestSectionFaults(t *testing.T) {
 	s := section(t, "    titel: x\n    secret: letmein\n    nested:\n      list:\n        - 1\n        - two\n")
 	err := s.Decode(&adapterConfig{})
 	want := `res.yaml:17:5: unknown field "titel"; did you mean "title"?
-res.yaml:18:13: secret: want a reference to a secret, "env:NAME" or "file:path"; a secret itself does not belong into a file like this
+res.yaml:18:13: secret: want a reference to a secret, "env:NAME", "file:path" or "sealed:name"; a secret itself does not belong into a file like this
 res.yaml:22:11: list[1] must be a whole number, found text`
 	if err == nil || err.Error() != want {
 		t.Errorf("got:\n%v\nwant:\n%s", err, want)

@@ -134,11 +134,15 @@ func (l *loader) decode(s Section, v any) {
 func (l *loader) checkSettings(whole Section, s *Settings) {
 	l.need(whole, "data", "name the folder that keeps everything")
 	l.need(whole, "root_key", `make it with "turnout admin init DATA" and write "root_key: file:DATA/keys/root.key"`)
-	l.need(whole, "resources", `list globs such as "resources/*.yaml"`)
+	if whole.sub("resources").node == nil { // an empty list is one
+		l.need(whole, "resources", `list globs such as "resources/*.yaml", or write [] where all is made over the API`)
+	}
 	l.need(whole, "audit", `make a key with "turnout admin init DATA" and write "audit: {signing_key: file:DATA/keys/audit.key}"`)
 	if audit := whole.sub("audit"); audit.node != nil {
 		l.need(audit, "signing_key", `make it with "turnout admin init DATA" and write "signing_key: file:DATA/keys/audit.key"`)
 	}
+	l.notSealed(whole, "root_key", s.RootKey)
+	l.notSealed(whole.sub("audit"), "signing_key", s.Audit.SigningKey)
 	for name, address := range map[string]string{"listen": s.Listen, "ops_listen": s.OpsListen} {
 		if !isHostPort(address) {
 			l.faults.add(whole.find(name), `%s must be an address and a port, such as "127.0.0.1:8080"`, name)
@@ -179,6 +183,13 @@ func checkSendTo(to, data string) string {
 		return "send_to has a name or a password in it, which do not belong into a file; let the receiver know the node by its address, or put a path in between"
 	}
 	return ""
+}
+
+// notSealed reports a key that the store cannot keep: it is needed to open the store, or belongs to no tenant.
+func (l *loader) notSealed(s Section, name string, ref adapters.SecretRef) {
+	if strings.HasPrefix(string(ref), "sealed:") {
+		l.faults.add(s.find(name), `%s cannot be sealed in the store; write "file:path" or "env:NAME"`, name)
+	}
 }
 
 func (l *loader) checkLimits(whole Section, m *Limits) {

@@ -44,6 +44,11 @@ type Tenant struct {
 	Canonical []byte `yaml:"-"`
 	Digest    string `yaml:"-"`
 
+	// Stored is set for a tenant that no file has. It may be without bot and queue until it has a channel.
+	Stored bool `yaml:"-"`
+	// Resources are all that the tenant consists of, sorted by kind and name, as Canonical has them.
+	Resources []Resource `yaml:"-"`
+
 	spec      Section
 	ruleFiles []document
 }
@@ -151,6 +156,8 @@ type Agent struct {
 	Queues []string `yaml:"queues"`
 	// Capacity is the number of conversations at a time; 5 by default.
 	Capacity int `yaml:"capacity"`
+	// Disabled shuts the agent out, without forgetting who it was.
+	Disabled bool `yaml:"disabled"`
 
 	spec Section
 }
