@@ -1,6 +1,7 @@
 // Package gateway puts turnout together: New wires every part, Start lets it work, Stop ends it in the reverse order.
 //
-// This file is what is wired to what, on one screen; lifecycle.go is when it starts and stops.
+// This file is what is wired to what, on one screen; lifecycle.go is when it starts and stops; assembly.go is what the
+// configuration makes of it, and reload.go how the next configuration takes the place of the running one.
 package gateway
 
 import (
@@ -16,7 +17,9 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -26,6 +29,7 @@ import (
 	"turnout/gateway/admin"
 	"turnout/gateway/alarm"
 	"turnout/gateway/api"
+	"turnout/gateway/audit"
 	"turnout/gateway/audit/notary"
 	"turnout/gateway/config"
 	"turnout/gateway/console"
@@ -37,6 +41,7 @@ import (
 	"turnout/gateway/queue"
 	"turnout/gateway/store"
 	"turnout/gateway/store/embedded"
+	"turnout/gateway/vault"
 	"turnout/rules/signal"
 )
 
@@ -58,23 +63,32 @@ type Options struct {
 
 // Gateway is a node.
 type Gateway struct {
+	o        Options
 	log      *slog.Logger
+	cfg      *config.Config // as the node began; its Settings are in force until the end
+	root     []byte
+	deps     adapters.Deps // without what belongs to one instance
 	store    *embedded.Store
+	vault    *vault.Vault
 	pipeline *pipeline.Pipeline
 	queue    *queue.Queue
 	server   *api.Server
 	notary   *notary.Notary
-	now      func() time.Time
 	outbox   *outbox.Outbox
-	channels []adapters.Channel // pull: they end with the intake
-	senders  []adapters.Channel // push: they end after the outbox
+	reports  *outbox.Reports
 	rules    *ruleWatch
+	now      func() time.Time
+	people   people
 	cleanup  cleanup
-	cfg      *config.Config
 	cancel   context.CancelFunc
 	// endOutbox ends the dispatching of sends; nil before Start.
 	endOutbox func()
 	done      chan struct{}
+
+	changing sync.Mutex // one change of the configuration at a time; guards what follows
+	running  *assembly
+	retired  map[io.Closer]*time.Timer
+	stopped  bool
 }
 
 // New wires a gateway. On an error everything that was opened is closed again. Errors in an adapter's section are
@@ -82,13 +96,13 @@ type Gateway struct {
 func New(ctx context.Context, o Options) (_ *Gateway, err error) {
 	o = o.withDefaults()
 	cfg := o.Config
-	g := &Gateway{log: o.Log, cfg: cfg, now: o.Now, done: make(chan struct{})}
+	g := &Gateway{o: o, log: o.Log, cfg: cfg, now: o.Now, done: make(chan struct{}), retired: map[io.Closer]*time.Timer{}}
 	defer func() {
 		if err == nil {
 			return
 		}
-		for _, ch := range append(g.channels, g.senders...) {
-			ch.Close()
+		if g.running != nil {
+			closeAll(g.running.channelsWithout(nil))
 		}
 		if g.pipeline != nil {
 			g.pipeline.Stop(ctx)
@@ -99,8 +113,7 @@ func New(ctx context.Context, o Options) (_ *Gateway, err error) {
 		g.cleanup.run(ctx, o.Log)
 	}()
 
-	root, err := rootKey(o, cfg)
-	if err != nil {
+	if g.root, err = rootKey(o, cfg); err != nil {
 		return nil, err
 	}
 	signer, err := auditSigner(o, cfg)
@@ -110,12 +123,13 @@ func New(ctx context.Context, o Options) (_ *Gateway, err error) {
 	ids := id.NewSource(o.Rand, o.Now)
 	dir := filepath.Join(cfg.Data, "store")
 	if g.store, err = embedded.Open(embedded.Options{
-		Dir: dir, FS: o.FS, Root: root, IDs: ids, Now: o.Now, Faults: o.Faults, Log: o.Log.With("component", "store"),
+		Dir: dir, FS: o.FS, Root: g.root, IDs: ids, Now: o.Now, Faults: o.Faults, Log: o.Log.With("component", "store"),
 		Reserve: cfg.Store.ReserveBytes, Fatal: o.Fatal,
 	}); err != nil {
 		return nil, fmt.Errorf("opening the store in %s: %w", dir, err)
 	}
 	g.cleanup.add("store", func(context.Context) error { return g.store.Close() })
+	g.vault = vault.New(g.store, derive(g.root, "vault", "digests"))
 
 	figures := metrics.New(version(), g.figures)
 	counted := g.store.Subscribe(figures.Commit)
@@ -125,52 +139,44 @@ func New(ctx context.Context, o Options) (_ *Gateway, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("building signals: %w", err)
 	}
-	detector = detector.Keyed(derive(root, "signal", "digests"))
+	detector = detector.Keyed(derive(g.root, "signal", "digests"))
 	g.rules = newRuleWatch(g.store, detector, o.Now, o.Log.With("component", "rules"), g.alarmed)
 	watching := g.store.Subscribe(g.rules.committed)
 	g.cleanup.add("rules", func(context.Context) error { return watching.Close() })
 	guard := netguard.New(cfg.Limits.AllowNetworks)
-	deps := adapters.Deps{
-		Secret: o.Secrets, Dial: guard.Dial, Now: o.Now, NewID: ids.Bytes, Limits: adapterLimits(cfg.Limits),
-	}
-
-	var channels []*pipeline.Channel
-	var files []channelOf
-	for _, t := range cfg.Tenants {
-		tenant, err := g.tenant(ctx, t)
-		if err != nil {
-			return nil, err
-		}
-		bots, err := g.buildBots(t, o.Registry, deps, root)
-		if err != nil {
-			return nil, err
-		}
-		for _, c := range t.Channels {
-			channels = append(channels, &pipeline.Channel{
-				Key: c.Key, Tenant: tenant, Bot: bots[c.Bot], ReopenWithin: c.ReopenWithin, Push: o.Registry.Pushes(c.Adapter),
-			})
-			files = append(files, channelOf{t, c})
-		}
-	}
+	g.deps = adapters.Deps{Dial: guard.Dial, Now: o.Now, NewID: ids.Bytes, Limits: adapterLimits(cfg.Limits)}
 	g.pipeline = pipeline.New(ctx, pipeline.Options{
-		Store: g.store, IDs: ids, Now: o.Now, Detector: detector, Channels: channels, Faults: o.Faults,
+		Store: g.store, IDs: ids, Now: o.Now, Detector: detector, Faults: o.Faults,
 		Log: o.Log.With("component", "pipeline"), Meter: figures, Notify: g.notify,
 	})
-	reports := &outbox.Reports{Store: g.store, IDs: ids, Now: o.Now}
-	routes, push, err := g.buildChannels(files, o.Registry, deps, reports, root)
+	g.reports = &outbox.Reports{Store: g.store, IDs: ids, Now: o.Now}
+
+	// What the configuration makes: reload.go does the same again while the node runs.
+	sets, err := g.readSets(ctx)
 	if err != nil {
 		return nil, err
 	}
+	if stored := storedOf(sets); len(stored) > 0 {
+		if cfg, err = cfg.With(stored); err != nil {
+			return nil, err
+		}
+	}
+	if g.running, err = g.assemble(ctx, cfg, sets, nil); err != nil {
+		return nil, err
+	}
+	g.cleanup.add("bots", func(context.Context) error { return g.closeBots() })
+	if _, err := g.publish(ctx, g.running, ""); err != nil {
+		return nil, err
+	}
+	g.pipeline.Replace(g.running.list)
+	g.people.Store(g.running.accounts)
 	g.outbox = outbox.New(ctx, outbox.Options{
-		Store: g.store, IDs: ids, Now: o.Now, Channels: push, Faults: o.Faults, Log: o.Log.With("component", "outbox"),
+		Store: g.store, IDs: ids, Now: o.Now, Channels: g.running.push, Faults: o.Faults, Log: o.Log.With("component", "outbox"),
 	})
-	accounts, err := accounts(cfg, o.Secrets)
-	if err != nil {
-		return nil, err
-	}
+
 	g.queue, err = queue.New(queue.Options{
-		Pipeline: g.pipeline, Store: g.store, Directory: accounts, IDs: ids, Now: o.Now, Faults: o.Faults,
-		Key: derive(root, "queue", "idempotency"), Blobs: g.store.Blobs(), Log: o.Log.With("component", "queue"),
+		Pipeline: g.pipeline, Store: g.store, Directory: &g.people, IDs: ids, Now: o.Now, Faults: o.Faults,
+		Key: derive(g.root, "queue", "idempotency"), Blobs: g.store.Blobs(), Log: o.Log.With("component", "queue"),
 	})
 	if err != nil {
 		return nil, err
@@ -181,111 +187,49 @@ func New(ctx context.Context, o Options) (_ *Gateway, err error) {
 		return nil, err
 	}
 	g.server, err = api.New(ctx, api.Options{
-		Queue: g.queue, Audit: g.store, Accounts: accounts, Routes: routes, Pages: pages, Health: g.store.Health, Checkpoints: g.checkpoints,
-		Ready: g.rules.ready, Alarms: g.rules.board.Active,
-		Admin:      append(g.auditRoutes(o, signer, detector), admin.Rules{Book: g.rules.Book, Log: g.store.Log}.Routes()...),
-		SessionKey: derive(root, "api", "session"), PlainCookie: loopback(cfg.Listen), Limits: limits(cfg.Limits),
-		Version: version(), Requested: figures.Requested, Metrics: figures.Handler(),
+		Queue: g.queue, Audit: g.store, Accounts: g.running.accounts, Routes: g.running.routes(), Pages: pages,
+		Admin: g.admin(signer, detector), Health: g.store.Health, Checkpoints: g.checkpoints, Ready: g.rules.ready,
+		Alarms: g.rules.board.Active, Requested: figures.Requested, Metrics: figures.Handler(), Version: version(),
+		SessionKey: derive(g.root, "api", "session"), PlainCookie: loopback(cfg.Listen), Limits: limits(cfg.Limits),
 		Now: o.Now, Rand: o.Rand, Log: o.Log.With("component", "api"),
 	})
 	if err != nil {
 		return nil, err
 	}
-	if g.notary, err = g.newNotary(o, signer, accounts.Tenants); err != nil {
+	if g.notary, err = g.newNotary(o, signer, func() []store.Tenant { return g.people.Load().Tenants() }); err != nil {
 		return nil, err
 	}
 	return g, nil
 }
 
-type channelOf struct {
-	tenant  *config.Tenant
-	channel *config.Channel
+// admin are the routes of administration, by area.
+func (g *Gateway) admin(signer *audit.Signer, detector signal.Detector) []api.Route {
+	return slices.Concat(
+		g.auditRoutes(g.o, signer, detector),
+		admin.Rules{Book: g.rules.Book, Log: g.store.Log}.Routes(),
+		admin.Config(g, g.store),
+		admin.Secrets(g, g.vault, g.store, g.o.Now),
+		admin.Tenants(g, g.store),
+		admin.Users(g, g.vault, g.store, g.o.Now, g.o.Rand),
+	)
 }
 
-// tenant brings the tenant's rules into force and returns what turns need to know of it.
-func (g *Gateway) tenant(ctx context.Context, t *config.Tenant) (*pipeline.Tenant, error) {
-	handle, err := store.NewTenant(t.Name)
-	if err != nil {
-		return nil, err
+// closeBots closes the bots that are in force, and all that no longer is.
+func (g *Gateway) closeBots() error {
+	g.changing.Lock()
+	defer g.changing.Unlock()
+	for c := range g.retired {
+		g.bury(c)
 	}
-	book, err := g.rules.configure(ctx, handle, t)
-	if err != nil {
-		return nil, fmt.Errorf("bringing the rules of tenant %s into force: %w", t.Name, err)
-	}
-	tenant := &pipeline.Tenant{
-		Handle: handle, Rules: book, Queue: t.DefaultQueue, Queues: map[string]bool{}, BareRequests: t.BareRequests,
-		IdleNew: t.IdleNew, CaptureOver: t.BotLadder.CaptureOver, Limits: tenantLimits(g.cfg.Limits),
-	}
-	for _, q := range t.Queues {
-		tenant.Queues[q.Name] = true
-	}
-	return tenant, nil
+	return closeAll(g.running.botsWithout(nil))
 }
 
-// buildBots builds a tenant's bots and ties each to its alternate.
-func (g *Gateway) buildBots(t *config.Tenant, reg adapters.Registry, deps adapters.Deps, root []byte) (map[string]*pipeline.Bot, error) {
-	bots := map[string]*pipeline.Bot{}
-	for _, b := range t.Bots {
-		bot, err := reg.BuildBot(b.Adapter, b.Config, g.instance(deps, root, t.Name, b.Name))
-		if err != nil {
-			return nil, b.Config.Locate(err)
-		}
-		g.cleanup.add("bot "+b.Name, func(context.Context) error { return bot.Close() })
-		bots[b.Name] = &pipeline.Bot{
-			Name: b.Name, Bot: bot, Deadline: b.Deadline, Concurrency: b.Concurrency,
-			Breaker: pipeline.BreakerSettings{Failures: uint(b.Breaker.Failures), Window: b.Breaker.Window, OpenFor: b.Breaker.OpenFor},
-		}
-	}
-	for _, b := range t.Bots {
-		bots[b.Name].Alternate = bots[b.Alternate]
-	}
-	return bots, nil
-}
-
-// buildChannels builds the channels upon the pipeline and collects their routes, and those that the outbox sends for.
-func (g *Gateway) buildChannels(list []channelOf, reg adapters.Registry, deps adapters.Deps, reports *outbox.Reports, root []byte) (routes []adapters.Route, push []outbox.Channel, err error) {
+func closeAll(list []io.Closer) error {
+	var errs []error
 	for _, c := range list {
-		edge, err := g.pipeline.Edge(c.channel.Key)
-		if err != nil {
-			return nil, nil, err
-		}
-		handle, err := store.NewTenant(c.tenant.Name)
-		if err != nil {
-			return nil, nil, err
-		}
-		d := g.instance(deps, root, c.tenant.Name, c.channel.Key)
-		d.Inbox, d.Timeline, d.Blobs = edge, edge, edge.Files(blobs{g.store.Blobs()})
-		pushes := reg.Pushes(c.channel.Adapter)
-		if pushes {
-			d.Deliveries = reports.Channel(handle, c.channel.Key)
-		}
-		ch, err := reg.BuildChannel(c.channel.Adapter, c.channel.Config, d)
-		if err != nil {
-			return nil, nil, c.channel.Config.Locate(err)
-		}
-		if sender, ok := ch.(adapters.Sender); ok && pushes {
-			g.senders = append(g.senders, ch)
-			push = append(push, outbox.Channel{Key: c.channel.Key, Tenant: handle, Sender: sender})
-		} else {
-			g.channels = append(g.channels, ch)
-		}
-		if _, ok := ch.(adapters.Sender); ok != pushes {
-			return nil, nil, fmt.Errorf("adapter %s: whether it sends is not what its entry in the registry says", c.channel.Adapter)
-		}
-		for _, r := range ch.Routes() {
-			r.MaxBody = min(r.MaxBody, largestBody(g.cfg.Limits))
-			routes = append(routes, r)
-		}
+		errs = append(errs, c.Close())
 	}
-	return routes, push, nil
-}
-
-// instance is what one adapter instance gets.
-func (g *Gateway) instance(d adapters.Deps, root []byte, tenant, key string) adapters.Deps {
-	d.Tenant, d.Key = tenant, key
-	d.Derive = func(purpose string) []byte { return derive(root, tenant, key, purpose) }
-	d.Log = g.log.With("component", "adapter", "instance", key)
-	return d
+	return errors.Join(errs...)
 }
 
 // notify writes down who a rule wants to have told. The way to people's pagers hangs on it.

@@ -77,9 +77,11 @@ func (g *Gateway) OpsAddr() string { return g.server.OpsAddr() }
 // not is uncertain.
 func (g *Gateway) Stop(ctx context.Context) error {
 	err := g.server.StopIntake(ctx)
-	for _, ch := range g.channels {
-		err = errors.Join(err, ch.Close())
-	}
+	g.changing.Lock()
+	g.stopped = true
+	running := g.running
+	g.changing.Unlock()
+	err = errors.Join(err, closeAll(running.pulling(nil)))
 	if g.cancel != nil {
 		g.cancel()
 		<-g.done
@@ -89,9 +91,7 @@ func (g *Gateway) Stop(ctx context.Context) error {
 		g.endOutbox()
 	}
 	g.outbox.Stop(ctx)
-	for _, ch := range g.senders {
-		err = errors.Join(err, ch.Close())
-	}
+	err = errors.Join(err, closeAll(running.pushing(nil)))
 	err = errors.Join(err, g.server.Shutdown(ctx))
 	if g.cancel != nil {
 		err = errors.Join(err, g.lastCheckpoint(ctx))

@@ -52,6 +52,29 @@ func (w *ruleWatch) configure(ctx context.Context, t store.Tenant, c *config.Ten
 			Versions: w.versions, Tenant: t, Nodes: rulebook.Alone{}, Detector: w.detector, Board: w.board, Now: w.now, Log: w.log,
 		})
 	}
+	if err := book.Configure(ctx, ruleConfig(c)); err != nil {
+		return nil, err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.books[t] = book
+	return book, nil
+}
+
+// check reports whether configure would refuse what the configuration says.
+func (w *ruleWatch) check(c *config.Tenant) error { return rulebook.Check(ruleConfig(c), w.detector) }
+
+// keep forgets the rules of tenants that are no longer there.
+func (w *ruleWatch) keep(tenants []*config.Tenant) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	maps.DeleteFunc(w.books, func(t store.Tenant, _ *rulebook.Book) bool {
+		return !slices.ContainsFunc(tenants, func(c *config.Tenant) bool { return c.Name == t.Name() })
+	})
+}
+
+// ruleConfig is what the configuration says of a tenant's rules.
+func ruleConfig(c *config.Tenant) rulebook.Config {
 	rc := rulebook.Config{Queues: map[string]bool{}}
 	for _, q := range c.Queues {
 		rc.Queues[q.Name] = true
@@ -64,13 +87,7 @@ func (w *ruleWatch) configure(ctx context.Context, t store.Tenant, c *config.Ten
 			rc.Sources = append(rc.Sources, rules.Source{Name: r.Name, Data: r.Data})
 		}
 	}
-	if err := book.Configure(ctx, rc); err != nil {
-		return nil, err
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.books[t] = book
-	return book, nil
+	return rc
 }
 
 // Book returns the rules of a tenant.

@@ -6,18 +6,23 @@ import (
 	"net"
 	"net/netip"
 	"runtime/debug"
+	"slices"
+	"sync/atomic"
 
 	"turnout/adapters"
 	"turnout/gateway/api"
 	"turnout/gateway/config"
 	"turnout/gateway/pipeline"
+	"turnout/gateway/queue"
+	"turnout/gateway/resource"
 	"turnout/gateway/store"
 	"turnout/gateway/store/blob"
 	"turnout/gateway/store/embedded"
 )
 
-// accounts reads the tenants' people from the configuration; references to secrets are resolved here, once.
-func accounts(cfg *config.Config, secret func(adapters.SecretRef) (adapters.Secret, error)) (*api.Accounts, error) {
+// accounts reads the tenants' people from the configuration; references to secrets are resolved here, once. Who serves a
+// tenant's default queue serves the queues that were archived as well: what still waits there is not forgotten.
+func accounts(cfg *config.Config, archived map[string][]resource.Archived, secrets func(tenant string) secretFunc) (*api.Accounts, error) {
 	var list []api.Account
 	var faults config.Faults
 	queues := map[store.Tenant][]string{}
@@ -26,14 +31,19 @@ func accounts(cfg *config.Config, secret func(adapters.SecretRef) (adapters.Secr
 		if err != nil {
 			return nil, err
 		}
+		queues[handle] = nil
 		for _, q := range t.Queues {
 			queues[handle] = append(queues[handle], q.Name)
 		}
+		closed := archivedQueues(archived[t.Name])
 		for _, a := range t.Agents {
-			account, err := account(handle, a, secret)
+			account, err := account(handle, a, secrets(t.Name))
 			if err != nil {
 				faults = append(faults, config.Fault{Pos: a.At, Message: err.Error()})
 				continue
+			}
+			if slices.Contains(account.Queues, t.DefaultQueue) {
+				account.Queues = slices.Concat(account.Queues, closed)
 			}
 			list = append(list, account)
 		}
@@ -44,9 +54,28 @@ func accounts(cfg *config.Config, secret func(adapters.SecretRef) (adapters.Secr
 	return api.NewAccounts(list, queues)
 }
 
+// people is the accounts that are in force, as the queue asks for them.
+type people struct{ atomic.Pointer[api.Accounts] }
+
+// Agent implements queue.Directory.
+func (p *people) Agent(t store.Tenant, id string) (queue.Agent, bool) { return p.Load().Agent(t, id) }
+
+// Agents implements queue.Directory.
+func (p *people) Agents(t store.Tenant) []queue.Agent { return p.Load().Agents(t) }
+
+// Queues implements queue.Directory.
+func (p *people) Queues(t store.Tenant) []string { return p.Load().Queues(t) }
+
+// HasQueue implements queue.Directory.
+func (p *people) HasQueue(t store.Tenant, name string) bool { return p.Load().HasQueue(t, name) }
+
 func account(t store.Tenant, a *config.Agent, secret func(adapters.SecretRef) (adapters.Secret, error)) (api.Account, error) {
 	out := api.Account{
 		Tenant: t, ID: a.ID, Name: a.Name, Login: a.Login, Role: api.Role(a.Role), Queues: a.Queues, Capacity: a.Capacity,
+		Disabled: a.Disabled,
+	}
+	if a.Disabled {
+		return out, nil // its secrets may be gone
 	}
 	if a.Password != "" {
 		s, err := secret(a.Password)

@@ -70,6 +70,8 @@ type Account struct {
 	Role     Role
 	Queues   []string
 	Capacity int
+	// Disabled shuts the account out: it cannot sign in and gets no conversation.
+	Disabled bool
 }
 
 // Key is an API key as it is kept: by its digest.
@@ -136,6 +138,9 @@ func (d *Accounts) add(a *Account) error {
 		return fmt.Errorf("unknown role %q", a.Role)
 	}
 	d.byID[key] = a
+	if a.Disabled {
+		a.Password, a.Keys = "", nil
+	}
 	if a.Password != "" {
 		if _, err := parsePHC(a.Password); err != nil {
 			return err
@@ -168,7 +173,7 @@ func (d *Accounts) add(a *Account) error {
 // Agent implements queue.Directory: only those who take conversations are agents.
 func (d *Accounts) Agent(t store.Tenant, id string) (queue.Agent, bool) {
 	a := d.byID[accountKey{t, id}]
-	if a == nil || a.Role != RoleAgent && a.Role != RoleSupervisor {
+	if a == nil || a.Disabled || a.Role != RoleAgent && a.Role != RoleSupervisor {
 		return queue.Agent{}, false
 	}
 	return a.agent(), true

@@ -142,8 +142,7 @@ func or[T comparable](v *T, d T) {
 // Server serves the API. It is safe for concurrent use.
 type Server struct {
 	o        Options
-	routes   []Route
-	large    []Route // those with a body limit of their own
+	face     atomic.Pointer[face]
 	auth     *auth
 	peers    *peers
 	sockets  *sockets
@@ -177,36 +176,67 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	o.Limits = o.Limits.withDefaults()
 	s := &Server{o: o, timing: usual, started: o.Now()}
 	var err error
-	if s.auth, err = newAuth(o); err != nil {
+	if s.auth, err = newAuth(o, func() *Accounts { return s.face.Load().accounts }); err != nil {
 		return nil, err
 	}
 	s.peers = newPeers(o.Limits.PostsPerMinute, o.Limits.TrustedProxies)
 	s.sockets = newSockets(o.Limits.Sockets, o.Limits.SocketsPerAgent)
-	if s.routes, err = s.table(); err != nil {
-		return nil, err
-	}
-	for _, r := range s.routes {
-		if r.MaxBody > 0 {
-			s.large = append(s.large, r)
-		}
-	}
-	handler, err := s.router(s.routes)
-	if err != nil {
-		return nil, err
-	}
-	admin, err := s.router(slices.DeleteFunc(slices.Clone(s.routes), func(r Route) bool { return !strings.HasPrefix(r.Path, adminPath) }))
-	if err != nil {
-		return nil, err
-	}
 	s.life, s.end = context.WithCancel(ctx)
-	s.public = s.fasthttpServer(handler)
+	first, err := s.newFace(o.Accounts, o.Routes)
+	if err != nil {
+		return nil, err
+	}
+	s.face.Store(first)
+	s.public = s.fasthttpServer(func(ctx *fasthttp.RequestCtx) { s.face.Load().public(ctx) })
 	s.ops = s.fasthttpServer(s.opsRouter())
-	s.local = s.fasthttpServer(overSocket(admin))
+	s.local = s.fasthttpServer(overSocket(func(ctx *fasthttp.RequestCtx) { s.face.Load().local(ctx) }))
+	s.local.HeaderReceived, s.local.ExpectHandler = nil, nil
 	return s, nil
 }
 
+// face is what the configuration makes of a server. It is never changed, only replaced.
+type face struct {
+	accounts *Accounts
+	routes   []Route
+	large    []Route // those with a body limit of their own
+	public   fasthttp.RequestHandler
+	local    fasthttp.RequestHandler // the operator's socket
+}
+
+func (s *Server) newFace(accounts *Accounts, channels []adapters.Route) (*face, error) {
+	f := &face{accounts: accounts}
+	var err error
+	if f.routes, err = s.table(channels); err != nil {
+		return nil, err
+	}
+	var admin []Route
+	for _, r := range f.routes {
+		if r.MaxBody > 0 {
+			f.large = append(f.large, r)
+		}
+		if strings.HasPrefix(r.Path, adminPath) {
+			admin = append(admin, r)
+		}
+	}
+	if f.public, err = s.router(f.routes); err != nil {
+		return nil, err
+	}
+	f.local, err = s.router(admin)
+	return f, err
+}
+
+// Replace prepares other accounts and routes of channels; swap puts them in the place of those that there are. Requests
+// under way end as they began. An agent whose account is another one then has to sign in again on open sockets.
+func (s *Server) Replace(accounts *Accounts, channels []adapters.Route) (swap func(), err error) {
+	next, err := s.newFace(accounts, channels)
+	if err != nil {
+		return nil, err
+	}
+	return func() { s.face.Store(next) }, nil
+}
+
 // Routes returns the table of what the public listener serves.
-func (s *Server) Routes() []Route { return append([]Route(nil), s.routes...) }
+func (s *Server) Routes() []Route { return slices.Clone(s.face.Load().routes) }
 
 // Listen opens the public listener and that of operators, and serves both. Addresses are "host:port"; port 0 lets the
 // system choose.

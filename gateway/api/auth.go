@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"log/slog"
 	"net/url"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -51,7 +52,7 @@ var errCrossSite = refuse(problem.CodeForbidden,
 
 // auth knows who may come in.
 type auth struct {
-	accounts *Accounts
+	accounts func() *Accounts // those of now
 	sessions *sessions
 	now      func() time.Time
 	log      *slog.Logger
@@ -63,9 +64,9 @@ type auth struct {
 	refused  refusals
 }
 
-func newAuth(o Options) (*auth, error) {
+func newAuth(o Options, accounts func() *Accounts) (*auth, error) {
 	a := &auth{
-		accounts: o.Accounts, sessions: newSessions(o), now: o.Now, log: o.Log, origins: o.Origins,
+		accounts: accounts, sessions: newSessions(o), now: o.Now, log: o.Log, origins: o.Origins,
 		cookie: "__Host-turnout_session", secure: true, rate: newBuckets(o.Limits.Requests, o.Limits.Burst),
 	}
 	if o.PlainCookie {
@@ -105,7 +106,7 @@ func (a *auth) token(token string) (principal, error) {
 	if strings.HasPrefix(token, keyPrefix) {
 		return a.key(token)
 	}
-	account, s, err := a.sessions.read(token, a.accounts)
+	account, s, err := a.sessions.read(token, a.accounts())
 	if err != nil {
 		return principal{}, errUnauthenticated
 	}
@@ -118,7 +119,7 @@ func (a *auth) key(key string) (principal, error) {
 	if !ok {
 		return principal{}, errUnauthenticated
 	}
-	for _, k := range a.accounts.byKey[id] {
+	for _, k := range a.accounts().byKey[id] {
 		if hmac.Equal(sum[:], k.digest[:]) && (k.expires.IsZero() || a.now().Before(k.expires)) {
 			return principal{account: k.account, by: "key:" + id, expires: k.expires, scopes: k.scopes}, nil
 		}
@@ -219,5 +220,5 @@ func (s *Server) append(ctx context.Context, p principal, what, kind string) err
 // again reports whether a principal is still let in as the one it was.
 func (a *auth) again(p principal, token string) bool {
 	now, err := a.token(token)
-	return err == nil && now.account == p.account
+	return err == nil && (now.account == p.account || reflect.DeepEqual(now.account, p.account))
 }

@@ -95,6 +95,10 @@ func (s *Server) body(ctx *fasthttp.RequestCtx, r Route) (*[]byte, bool) {
 		limit = r.MaxBody
 	}
 	if int64(req.Header.ContentLength()) > limit {
+		if ctx.UserValue(viaSocket) != nil {
+			// The operator is no attacker, and over a socket would see a broken pipe in place of the answer.
+			_, _ = io.CopyN(io.Discard, ctx.RequestBodyStream(), drained)
+		}
 		tooLarge(ctx)
 		return nil, false
 	}
@@ -124,6 +128,9 @@ func (s *Server) body(ctx *fasthttp.RequestCtx, r Route) (*[]byte, bool) {
 	req.SetBodyRaw(b)
 	return buf, true
 }
+
+// drained is how much of a body that is too large is read from the operator before the answer.
+const drained = 64 << 20
 
 func readAll(b []byte, r io.Reader) ([]byte, error) {
 	for {

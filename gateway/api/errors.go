@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 
 	"github.com/valyala/fasthttp"
 
@@ -28,6 +29,16 @@ type winner struct {
 	Name  string `json:"name"`
 }
 
+// Problem is an error that says what its answer is, for those that need more than Refuse: a status of their own, or fields
+// beside the usual ones.
+type Problem struct {
+	Status       int
+	Code, Detail string
+	Extra        map[string]any
+}
+
+func (p *Problem) Error() string { return p.Code + ": " + p.Detail }
+
 func refuse(code, detail string) error { return &adapters.RefusedError{Code: code, Detail: detail} }
 
 func badRequest(detail string) error { return refuse(problem.CodeBadRequest, detail) }
@@ -38,7 +49,10 @@ func details(err error) problem.Details {
 	var invalid *queue.InvalidError
 	var refused *adapters.RefusedError
 	var taken *conversation.ClaimedError
+	var own *Problem
 	switch {
+	case errors.As(err, &own):
+		return problem.New(own.Status, own.Code, own.Detail)
 	case errors.As(err, &refused):
 		return problem.Of(refused)
 	case errors.As(err, &invalid):
@@ -86,6 +100,14 @@ func (s *Server) writeError(ctx *fasthttp.RequestCtx, err error) {
 		s.o.Log.Error("answering a request", "err", err)
 	}
 	problem.WriteDetails(ctx, d)
+	var own *Problem
+	if errors.As(err, &own) && len(own.Extra) > 0 {
+		body := maps.Clone(own.Extra)
+		body["type"], body["title"], body["status"], body["code"], body["detail"] = d.Type, d.Title, d.Status, d.Code, d.Detail
+		if b, err := json.Marshal(body); err == nil {
+			ctx.Response.SetBodyRaw(b)
+		}
+	}
 	var taken *conversation.ClaimedError
 	if errors.As(err, &taken) {
 		body, err := json.Marshal(claimed{d, winner{Agent: taken.Winner.Agent, Name: taken.Winner.Name}})

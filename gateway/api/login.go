@@ -115,7 +115,7 @@ func (s *Server) login(work context.Context, ctx *fasthttp.RequestCtx) (*loginAn
 		tooFast(ctx, wait)
 		return nil, nil
 	}
-	account := s.o.Accounts.login(body.Tenant, body.Login)
+	account := s.auth.accounts().login(body.Tenant, body.Login)
 	ok, err := s.auth.logins.check(work, account, body.Password)
 	if err != nil {
 		return nil, err

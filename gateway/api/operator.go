@@ -56,7 +56,7 @@ func (s *Server) operator(ctx *fasthttp.RequestCtx, r Route) (principal, bool, e
 	if r.Access == Operator {
 		return p, true, nil
 	}
-	tenants := s.o.Accounts.Tenants()
+	tenants := s.auth.accounts().Tenants()
 	name := string(ctx.Request.Header.Peek(TenantHeader))
 	if name == "" && len(tenants) == 1 {
 		name = tenants[0].Name()

@@ -115,7 +115,7 @@ func TestOperatorIsRefused(t *testing.T) {
 	if err := b.server.ListenSocket(file); err != nil {
 		t.Fatal(err)
 	}
-	big := map[string]string{"name": strings.Repeat("x", 2<<20)}
+	big := map[string]string{"name": strings.Repeat("x", 8<<20)}
 	for name, tt := range map[string]struct {
 		tenant, method, path string
 		body                 any

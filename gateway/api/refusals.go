@@ -38,7 +38,7 @@ func (s *Server) refused(t store.Tenant, kind string) {
 
 // tenantNamed returns the tenant of that name, or the operator.
 func (s *Server) tenantNamed(name string) store.Tenant {
-	for _, t := range s.o.Accounts.Tenants() {
+	for _, t := range s.auth.accounts().Tenants() {
 		if t.Name() == name {
 			return t
 		}

@@ -57,8 +57,8 @@ func (r Route) admits(p principal) bool {
 	return slices.Contains(r.Roles, p.account.Role)
 }
 
-// table lists all routes.
-func (s *Server) table() ([]Route, error) {
+// table lists all routes, those of channels last.
+func (s *Server) table(channels []adapters.Route) ([]Route, error) {
 	conv := "/v1/agent/conversations/{id}"
 	get, post := fasthttp.MethodGet, fasthttp.MethodPost
 	routes := []Route{
@@ -101,7 +101,7 @@ func (s *Server) table() ([]Route, error) {
 			routes[i].handler = s.signedIn(routes[i])
 		}
 	}
-	for _, r := range s.o.Routes {
+	for _, r := range channels {
 		routes = append(routes, Route{Method: r.Method, Path: r.Path, Access: Channel, MaxBody: r.MaxBody, Person: r.Person, handler: r.Handler})
 	}
 	return routes, nil
@@ -191,7 +191,7 @@ func mount(r *router.Router, route Route, h fasthttp.RequestHandler) (err error)
 
 // bodyLimit is the largest body for a request that no handler has seen yet.
 func (s *Server) bodyLimit(method, path string) int64 {
-	for _, r := range s.large {
+	for _, r := range s.face.Load().large {
 		if r.Method == method && matches(r.Path, path) {
 			return r.MaxBody
 		}

@@ -20,6 +20,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 )
 
 // Config is a whole configuration that was found free of faults. It is not changed after Load.
@@ -32,6 +33,7 @@ type Config struct {
 
 	files fs.FS
 	file  string
+	read  *copies
 }
 
 // Stored is a resource that no file has: it was made over the API and is kept in the store.
@@ -40,9 +42,16 @@ type Stored struct {
 	Resource
 }
 
-// With reads the files again, as they are now, together with what the store has. A resource that a file has as well is
-// the file's. c stays as it is. Errors are those of Load; places in what is stored begin with "api:".
-func (c *Config) With(stored []Stored) (*Config, error) { return load(c.files, c.file, c.Dir, stored) }
+// With is the same files, as they were when they were read, with what the store has. A resource that a file has as well
+// is the file's. c stays as it is. Errors are those of Load; places in what is stored begin with "api:".
+func (c *Config) With(stored []Stored) (*Config, error) {
+	return load(c.files, c.file, c.Dir, stored, c.read)
+}
+
+// Again is With on the files as they are now.
+func (c *Config) Again(stored []Stored) (*Config, error) {
+	return load(c.files, c.file, c.Dir, stored, newCopies())
+}
 
 // Load reads the settings file at name and the resource files that it lists. The error is of type Faults, unless the
 // settings file itself cannot be read. Places in faults are paths as the caller would write them.
@@ -52,13 +61,13 @@ func Load(name string) (*Config, error) {
 	if root == "" {
 		root = "."
 	}
-	return load(os.DirFS(root), file, filepath.Clean(root), nil)
+	return load(os.DirFS(root), file, filepath.Clean(root), nil, newCopies())
 }
 
 // LoadSettings reads the settings file at name alone: what it lists may have faults, or be gone.
 func LoadSettings(name string) (Settings, error) {
 	dir, file := filepath.Split(name)
-	l := &loader{files: os.DirFS(cmp.Or(dir, ".")), dir: filepath.Clean(dir), settings: file}
+	l := &loader{files: os.DirFS(cmp.Or(dir, ".")), dir: filepath.Clean(dir), settings: file, copies: newCopies()}
 	data, err := l.read(file)
 	if err != nil {
 		return Settings{}, fmt.Errorf("reading settings: %w", err)
@@ -76,16 +85,16 @@ func Parse(files fs.FS, name string) (*Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the folder of %s: %w", name, err)
 	}
-	return load(sub, path.Base(name), path.Dir(name), nil)
+	return load(sub, path.Base(name), path.Dir(name), nil, newCopies())
 }
 
-func load(files fs.FS, file, dir string, stored []Stored) (*Config, error) {
-	l := &loader{files: files, dir: dir, settings: file}
+func load(files fs.FS, file, dir string, stored []Stored, read *copies) (*Config, error) {
+	l := &loader{files: files, dir: dir, settings: file, copies: read}
 	data, err := l.read(file)
 	if err != nil {
 		return nil, fmt.Errorf("reading settings: %w", err)
 	}
-	c := &Config{Dir: dir, Settings: l.readSettings(data), files: files, file: file}
+	c := &Config{Dir: dir, Settings: l.readSettings(data), files: files, file: file, read: read}
 	if !filepath.IsAbs(c.Data) && c.Data != "" {
 		c.Data = filepath.Join(dir, c.Data)
 	}
@@ -108,6 +117,7 @@ type loader struct {
 	files    fs.FS
 	dir      string // what the paths in places begin with
 	settings string // the settings file in files
+	copies   *copies
 
 	faults Faults
 	// broken is set when a resource file is not YAML: what it holds is then unknown, and so who refers to nothing.
@@ -118,11 +128,44 @@ type loader struct {
 	uses      []ruleUse
 }
 
+// copies are the files that a configuration was read from, and which files its patterns found.
+type copies struct {
+	files map[string][]byte
+	found map[string][]string
+}
+
+func newCopies() *copies { return &copies{files: map[string][]byte{}, found: map[string][]string{}} }
+
 // read returns a file without the mark of UTF-8 and the line ends of other systems: the parser would count lines wrongly.
 func (l *loader) read(file string) ([]byte, error) {
+	if data, ok := l.copies.files[file]; ok {
+		return data, nil
+	}
 	data, err := fs.ReadFile(l.files, file)
+	if err != nil {
+		return nil, err
+	}
 	data = bytes.TrimPrefix(data, []byte("\ufeff"))
-	return bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n")), err
+	data = bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n"))
+	l.copies.files[file] = data
+	return data, nil
+}
+
+// glob returns the files that a pattern matches.
+func (l *loader) glob(pattern string) ([]string, error) {
+	if names, ok := l.copies.found[pattern]; ok {
+		return names, nil
+	}
+	names, err := fs.Glob(l.files, pattern)
+	if err != nil {
+		return nil, err
+	}
+	names = slices.DeleteFunc(names, func(name string) bool {
+		info, err := fs.Stat(l.files, name)
+		return err == nil && info.IsDir()
+	})
+	l.copies.found[pattern] = names
+	return names, nil
 }
 
 // shown returns the path of a file as places name it.

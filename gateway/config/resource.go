@@ -50,14 +50,14 @@ func (l *loader) match(dir string, globs []glob) []string {
 			l.faults.add(g.at, `"**" is not supported; list each folder, such as "rules/*.yaml"`)
 			continue
 		}
-		names, err := fs.Glob(l.files, pattern)
+		names, err := l.glob(pattern)
 		if err != nil {
 			l.faults.add(g.at, "this pattern cannot be read; it may hold *, ? and [a-z]")
 			continue
 		}
 		hits := 0
 		for _, name := range names {
-			if info, err := fs.Stat(l.files, name); err == nil && info.IsDir() || name == l.settings {
+			if name == l.settings {
 				continue
 			}
 			hits++

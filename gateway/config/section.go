@@ -1,6 +1,7 @@
 package config
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"reflect"
@@ -41,6 +42,20 @@ func (s Section) Decode(v any) error {
 	d := decoder{file: s.file}
 	d.value(s.node, to.Elem(), s.key)
 	return d.faults.err()
+}
+
+// JSON returns the section in a form that is the same however it is laid out; "null" for one that is not in the file.
+func (s Section) JSON() []byte {
+	var out any
+	if s.node != nil {
+		d := decoder{file: s.file}
+		d.value(s.node, reflect.ValueOf(&out).Elem(), s.key)
+	}
+	b, err := json.Marshal(out)
+	if err != nil {
+		return []byte(err.Error()) // a number that JSON does not have: equal only to itself
+	}
+	return b
 }
 
 // Locate turns an error about the section into faults with places. What is Faults already stays as it is. Errors put

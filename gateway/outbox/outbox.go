@@ -130,7 +130,8 @@ func New(ctx context.Context, o Options) *Outbox {
 }
 
 // Replace puts other channels in the place of those that there are. Sends under way end with the sender that they began
-// with; it may be closed when they have. A channel that stays keeps its figures, not its pace and its breaker.
+// with; it may be closed when they have. A channel that stays keeps its figures, and if its sender is the same, its pace,
+// its breaker and what it has in hand, too.
 func (b *Outbox) Replace(channels []Channel) {
 	b.mu.Lock()
 	b.replaced = &channels
@@ -138,23 +139,37 @@ func (b *Outbox) Replace(channels []Channel) {
 	b.kick()
 }
 
-// lay makes the lanes of channels. The places of sends that are under way on others count for them no more.
+// lay makes the lanes of channels.
 func (b *Outbox) lay(channels []Channel) {
-	was := b.lanes.Load()
+	was := map[laneKey]*lane{}
+	if old := b.lanes.Load(); old != nil {
+		was = *old
+	}
 	lanes := make(map[laneKey]*lane, len(channels))
 	by := map[store.Tenant]*tenant{}
+	for _, l := range was {
+		by[l.Tenant] = l.tenant // sends under way count on
+	}
+	listed := map[*tenant]bool{}
 	b.tenants = nil
 	for _, c := range channels {
 		t := by[c.Tenant]
 		if t == nil {
 			t = new(tenant)
 			by[c.Tenant] = t
+		}
+		if !listed[t] {
+			listed[t] = true
+			t.lanes, t.turn = nil, 0
 			b.tenants = append(b.tenants, t)
 		}
-		l := newLane(c, t)
 		key := laneKey{c.Tenant, c.Key}
-		if was != nil && (*was)[key] != nil {
-			l.counters = (*was)[key].counters
+		l := was[key]
+		if l == nil || l.Sender != c.Sender {
+			l = newLane(c, t)
+			if old := was[key]; old != nil {
+				l.counters = old.counters
+			}
 		}
 		t.lanes = append(t.lanes, l)
 		lanes[key] = l

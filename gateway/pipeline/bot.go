@@ -133,3 +133,13 @@ func (b *Bot) disband() []store.Ref {
 	clear(b.inLine)
 	return line
 }
+
+// SameSettings reports whether two bots have the same name and the same limits.
+func (b *Bot) SameSettings(o *Bot) bool {
+	return b.Name == o.Name && b.Deadline == o.Deadline && b.Concurrency == o.Concurrency && b.Breaker == o.Breaker
+}
+
+// Anew returns a bot of the same adapter and settings, without an alternate, that nobody has asked yet.
+func (b *Bot) Anew() *Bot {
+	return &Bot{Name: b.Name, Bot: b.Bot, Deadline: b.Deadline, Concurrency: b.Concurrency, Breaker: b.Breaker}
+}

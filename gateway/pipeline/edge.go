@@ -35,6 +35,9 @@ func (p *Pipeline) Edge(key string) (*Edge, error) {
 	return &Edge{p: p, first: ch}, nil
 }
 
+// Attach returns the edge of a channel that is to come by Replace.
+func (p *Pipeline) Attach(c *Channel) *Edge { return &Edge{p: p, first: c} }
+
 // ch returns the channel as it is now.
 func (e *Edge) ch() *Channel { return e.p.latest(e.first) }
 

@@ -216,9 +216,9 @@ func (p *Pipeline) adopt(gone *Bot) {
 // channel returns the channel of a key, nil when there is none.
 func (p *Pipeline) channel(key string) *Channel { return p.routing.Load().channels[key] }
 
-// latest returns a channel as it is now; one that was taken away, as it was.
+// latest returns a channel as it is now; one that was taken away, or whose key is another tenant's now, as it was.
 func (p *Pipeline) latest(c *Channel) *Channel {
-	if now := p.channel(c.Key); now != nil {
+	if now := p.channel(c.Key); now != nil && now.Tenant.Handle == c.Tenant.Handle {
 		return now
 	}
 	return c

@@ -138,9 +138,9 @@ func (s *Set) sort() {
 	})
 }
 
-// follow returns the set of the given resources after s, as version n: what s had and they have not is archived, and what
+// Follow returns the set of the given resources after s, as version n: what s had and they have not is archived, and what
 // comes back is archived no more.
-func (s Set) follow(resources []config.Resource, n int) Set {
+func (s Set) Follow(resources []config.Resource, n int) Set {
 	next := Set{Resources: resources}
 	gone := func(kind, name string) bool {
 		_, there := next.Find(kind, name)
@@ -165,7 +165,7 @@ func (s Set) follow(resources []config.Resource, n int) Set {
 // Publish makes resources the tenant's set after cur, unless they are what cur is already, and returns what is in force
 // then. digest is that of the resources. store.ErrStale: somebody else has published in between.
 func Publish(ctx context.Context, v store.Versions, t store.Tenant, cur Version, digest string, resources []config.Resource, by string, now int64) (Version, error) {
-	next := Version{N: cur.N + 1, Digest: digest, At: now, By: by, Set: cur.Set.follow(resources, cur.N+1)}
+	next := Version{N: cur.N + 1, Digest: digest, At: now, By: by, Set: cur.Set.Follow(resources, cur.N+1)}
 	if cur.N > 0 && cur.Digest == digest && slices.EqualFunc(cur.Set.Resources, resources, func(a, b config.Resource) bool {
 		return a.Kind == b.Kind && a.Name == b.Name && a.File == b.File
 	}) {
@@ -205,4 +205,18 @@ func Compare(a, b Set) (d Diff) {
 		}
 	}
 	return d
+}
+
+// Applied says what came into force by one change of the configuration.
+type Applied struct {
+	Tenants []AppliedTenant `json:"tenants"`
+	// Restart names settings of the node that have changed in its file and take effect with the next start.
+	Restart []string `json:"restart,omitempty"`
+}
+
+// AppliedTenant is the version of a tenant's configuration that is in force, and what is different in it.
+type AppliedTenant struct {
+	Tenant  string `json:"tenant"`
+	Version int    `json:"version"`
+	Diff
 }

@@ -132,6 +132,15 @@ func examine(c Config, d signal.Detector) (*rules.Set, error) {
 	return set, selfTest(set, d)
 }
 
+// Check reports whether Configure would refuse rules that the configuration has.
+func Check(c Config, d signal.Detector) error {
+	if c.Managed == "" {
+		return nil
+	}
+	_, err := examine(c, d)
+	return err
+}
+
 // Publish makes rules a new version. It returns once the version is durable and, where this node is the only one, effective.
 func (b *Book) Publish(ctx context.Context, p Proposal) (Published, error) {
 	if b.configured().Managed != "" {

@@ -466,7 +466,7 @@ type Versions interface {
 	Current(ctx context.Context, t Tenant, doc string) (VersionedDoc, error)
 	// Version returns version n, or ErrNotFound.
 	Version(ctx context.Context, t Tenant, doc string, n int) (VersionedDoc, error)
-	// Tenants lists those that have anything in the store, sorted by name.
+	// Tenants lists those that have anything in the store, sorted by name. Operator is none of them.
 	Tenants(ctx context.Context) ([]Tenant, error)
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/base64"
@@ -16,10 +17,18 @@ import (
 )
 
 type adminCmd struct {
-	Init     initCmd     `cmd:"" help:"Write a root key and an audit key into DATA/keys."`
-	Key      keyCmd      `cmd:"" help:"Make an API key. It is printed once; the configuration gets its digest."`
-	Status   statusCmd   `cmd:"" help:"Tell how a running node is."`
-	Password passwordCmd `cmd:"" help:"Hash a password from standard input for the configuration."`
+	Init initCmd `cmd:"" help:"Write a root key and an audit key into DATA/keys."`
+	Key  keyCmd  `cmd:"" help:"Make an API key. It is printed once; the configuration gets its digest."`
+
+	Status    statusCmd    `cmd:"" help:"Tell how a running node is."`
+	Reload    reloadCmd    `cmd:"" help:"Let a running node read its files again: all that they say, or nothing."`
+	Tenants   tenantsCmd   `cmd:"" help:"List, make and remove tenants of a running node."`
+	Users     usersCmd     `cmd:"" help:"List and make people and programs of a tenant, shut them out, give them passwords."`
+	Keys      keysCmd      `cmd:"" help:"Make, rotate and revoke API keys of a running node."`
+	Secrets   secretsCmd   `cmd:"" help:"List, set and remove secrets that the store keeps sealed."`
+	Resources resourcesCmd `cmd:"" help:"List, apply and remove resources that no file has."`
+	Versions  versionsCmd  `cmd:"" help:"List the versions of a tenant's configuration."`
+	Password  passwordCmd  `cmd:"" help:"Hash a password from standard input for the configuration."`
 }
 
 type initCmd struct {
@@ -88,14 +97,24 @@ func (c *keyCmd) Run() error {
 type passwordCmd struct{}
 
 func (c *passwordCmd) Run() error {
-	line, err := bufio.NewReader(os.Stdin).ReadString('\n')
-	if err != nil && line == "" {
-		return fmt.Errorf("reading the password: %w", err)
+	password, err := readSecret("the password")
+	if err != nil {
+		return err
 	}
-	hash, err := api.HashPassword(rand.Reader, strings.TrimRight(line, "\r\n"))
+	hash, err := api.HashPassword(rand.Reader, password)
 	if err != nil {
 		return err
 	}
 	fmt.Println(hash)
 	return nil
+}
+
+// readSecret reads a secret from the first line of standard input.
+func readSecret(what string) (string, error) {
+	line, err := bufio.NewReader(os.Stdin).ReadString('\n')
+	line = strings.TrimRight(line, "\r\n")
+	if line == "" {
+		return "", fmt.Errorf("reading %s from standard input: %w", what, cmp.Or(err, errors.New("the line is empty")))
+	}
+	return line, nil
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"turnout/adapters/builtin"
@@ -41,11 +43,28 @@ func (c *serveCmd) Run(ctx context.Context) error {
 		return errors.Join(err, g.Stop(ctx))
 	}
 	fmt.Printf("turnout is serving on http://%s (health on http://%s)\n", g.Addr(), g.OpsAddr())
-	<-ctx.Done()
+	c.reloads(ctx, g, log)
 	log.Info("stopping", "grace", c.Grace)
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.Grace)
 	defer cancel()
 	return g.Stop(end)
+}
+
+// reloads lets the node read its files again on each SIGHUP, until ctx ends.
+func (c *serveCmd) reloads(ctx context.Context, g *gateway.Gateway, log *slog.Logger) {
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hangup:
+			if _, err := g.Reload(context.WithoutCancel(ctx), "system"); err != nil {
+				log.Error("reloading: what was in force before stays in force", "err", err)
+			}
+		}
+	}
 }
 
 func (c *serveCmd) logger() *slog.Logger {

@@ -158,8 +158,10 @@ func (s *Store) Tenants(ctx context.Context) ([]store.Tenant, error) {
 	var out []store.Tenant
 	prefix := []byte{spaceKey, 't'}
 	err := s.each(prefix, after(prefix), func(k, _ []byte) (bool, error) {
-		t, err := store.NewTenant(string(k[len(prefix):]))
-		out = append(out, t)
+		t, err := store.TenantOf(string(k[len(prefix):]))
+		if err == nil && t != store.Operator {
+			out = append(out, t)
+		}
 		return err == nil, err
 	})
 	return out, err
