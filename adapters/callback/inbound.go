@@ -17,6 +17,7 @@ import (
 	"turnout/adapters"
 	"turnout/adapters/message"
 	"turnout/adapters/problem"
+	"turnout/adapters/traceparent"
 )
 
 // ownMessages is turnout's own form of a request.
@@ -208,8 +209,9 @@ func (c *Channel) postMessages(ctx *fasthttp.RequestCtx, body []byte) {
 		return
 	}
 	results := make([]outcome, len(list))
+	trace := string(traceparent.Parse(ctx.Request.Header.Peek(traceparent.Header)))
 	c.each(ctx, len(list), "messages", results, func(life context.Context, i int) error {
-		results[i].ID = list[i].ID
+		results[i].ID, list[i].Trace = list[i].ID, trace
 		r, err := c.deps.Inbox.Accept(life, list[i])
 		results[i].Conversation, results[i].Message = r.Conversation, r.Message
 		return err

@@ -75,6 +75,9 @@ type Inbound struct {
 	SentAt time.Time `json:"sent_at,omitzero"`
 	// Profile is what the channel knows of the sender for certain; nil when nothing is.
 	Profile *Profile `json:"profile,omitempty"`
+	// Trace is the W3C trace context (header traceparent) of the request that brought the message, or empty. Whatever the
+	// message sets off goes on in it.
+	Trace string `json:"trace,omitempty"`
 	// Raw is the provider's own form of the message, kept for rules and for people; nil where it adds nothing.
 	Raw []byte `json:"raw,omitempty"`
 }

@@ -13,6 +13,7 @@ import (
 	"turnout/adapters"
 	"turnout/adapters/message"
 	"turnout/adapters/problem"
+	"turnout/adapters/traceparent"
 )
 
 // answered is what became of a message in time.
@@ -91,6 +92,7 @@ func (c *Channel) postHuman(ctx *fasthttp.RequestCtx, v visitor) {
 // take accepts a message and, if asked to wait, answers with its outcome. From the moment of acceptance the answer is a
 // success: whatever goes wrong later, the message is safe.
 func (c *Channel) take(ctx *fasthttp.RequestCtx, in message.Inbound, wait bool) {
+	in.Trace = string(traceparent.Parse(ctx.Request.Header.Peek(traceparent.Header)))
 	receipt, err := c.accept(in)
 	if err != nil {
 		writeRefusal(ctx, err)

@@ -167,3 +167,23 @@ func TestObserve(t *testing.T) {
 		t.Errorf("observed %+v", o)
 	}
 }
+
+// A trace goes on with what the customer's request set off; what only looks like one goes nowhere.
+func TestTraceIsPassedOn(t *testing.T) {
+	const trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	k, s := start(t, spec)
+	sess := newSession(t, s)
+	for i, header := range []string{trace, "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01", ""} {
+		req := request(s, "POST", api+"/messages", sess.Token, object{"id": strconv.Itoa(i), "text": "hi"})
+		req.Header.Set("Traceparent", header)
+		call(t, s, req, 200, nil)
+	}
+	human := request(s, "POST", api+"/human", sess.Token, nil)
+	human.Header.Set("Traceparent", trace)
+	call(t, s, human, 200, nil)
+	for i, want := range []string{trace, "", "", trace} {
+		if got := k.World.Inbounds()[i].Trace; got != want {
+			t.Errorf("message %d: trace %q, want %q", i, got, want)
+		}
+	}
+}

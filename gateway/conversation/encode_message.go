@@ -28,6 +28,7 @@ func encodeInbound(w *jsonenc.Encoder, key string, in *message.Inbound) {
 	if in.Profile != nil {
 		encodeProfile(w, "profile", in.Profile)
 	}
+	w.OptString("trace", in.Trace)
 	w.OptBase64("raw", in.Raw)
 	w.EndObject()
 }

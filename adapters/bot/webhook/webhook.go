@@ -25,6 +25,7 @@ import (
 	"turnout/adapters"
 	"turnout/adapters/hook"
 	"turnout/adapters/netguard"
+	"turnout/adapters/traceparent"
 )
 
 // idleConn is shorter than what common servers keep an idle connection for, so that a call does not meet one that its
@@ -176,6 +177,11 @@ func (b *Bot) fill(req *fasthttp.Request, t adapters.Turn, body []byte) {
 	h.Set(fasthttp.HeaderAccept, "application/json")
 	h.Set("Idempotency-Key", t.ID)
 	h.Set("X-Turnout-Attempt", strconv.Itoa(max(t.Attempt, 1)))
+	if n := len(t.Messages); n > 0 {
+		if trace := traceparent.Parent(t.Messages[n-1].Trace).Child(t.ID); trace != "" {
+			h.Set(traceparent.Header, trace)
+		}
+	}
 	if b.signKey != nil {
 		timestamp := strconv.FormatInt(b.now().Unix(), 10)
 		h.Set(hook.HeaderTimestamp, timestamp)

@@ -357,3 +357,22 @@ func decode(t *testing.T, s string) (v any) {
 	}
 	return v
 }
+
+// The bot's spans stand in the trace of the message that was written last.
+func TestTraceIsPassedOn(t *testing.T) {
+	const trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	turn := richTurn()
+	rec, _, err := reply(t, "", `{"text":"ok"}`, turn)
+	if err != nil || rec.header.Get("Traceparent") != "" {
+		t.Errorf("without a trace: %q, %v", rec.header.Get("Traceparent"), err)
+	}
+	turn.Messages[1].Trace = trace
+	rec, _, err = reply(t, "", `{"text":"ok"}`, turn)
+	got := rec.header.Get("Traceparent")
+	if err != nil || !strings.HasPrefix(got, trace[:36]) || !strings.HasSuffix(got, "-01") || got == trace {
+		t.Errorf("trace %q, %v", got, err)
+	}
+	if again, _, _ := reply(t, "", `{"text":"ok"}`, turn); again.header.Get("Traceparent") != got {
+		t.Errorf("the turn again: %q, want %q", again.header.Get("Traceparent"), got)
+	}
+}
