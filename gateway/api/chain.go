@@ -15,6 +15,7 @@ import (
 
 	"turnout/adapters"
 	"turnout/adapters/problem"
+	"turnout/gateway/store"
 )
 
 // requestTime is how long a handler may work for one request.
@@ -35,6 +36,9 @@ func (s *Server) chain(r Route) fasthttp.RequestHandler {
 				s.panicked(r.Path, v)
 				problem.Write(ctx, fasthttp.StatusInternalServerError, problem.CodeInternal,
 					"Something went wrong on our side; it was recorded.")
+			}
+			if r.Access == Channel && ctx.Response.StatusCode() == fasthttp.StatusUnauthorized {
+				s.refused(store.Operator, "channel") // an adapter did not know its customer or its provider
 			}
 			took := time.Since(start)
 			if s.o.Requested != nil {

@@ -18,7 +18,7 @@ type refusals struct {
 	counts map[refusal]int
 }
 
-// refusal is a kind ("request", "login", "socket") and where it is written down: with the tenant that somebody claimed to
+// refusal is a kind ("request", "login", "socket", "channel") and where it is written down: with the tenant that somebody claimed to
 // be of, else with the operator. There are as many as tenants and kinds, whatever is sent.
 type refusal struct {
 	tenant store.Tenant

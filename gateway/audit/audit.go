@@ -8,7 +8,6 @@ package audit
 import (
 	"bytes"
 	"crypto/sha256"
-	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -158,8 +157,8 @@ func entryOf(e *conversation.Event) (Entry, bool) {
 func Verify(chain string, head Head, entries [][]byte) (Head, error) {
 	var canon []byte
 	for i, b := range entries {
-		var e Entry
-		if err := json.Unmarshal(b, &e); err != nil {
+		e, err := decodeEntry(b)
+		if err != nil {
 			return head, fmt.Errorf("reading entry %d of %s: %w", head.N+1, chain, err)
 		}
 		switch {
@@ -170,7 +169,6 @@ func Verify(chain string, head Head, entries [][]byte) (Head, error) {
 		case e.Prev != hexOf(head.Hash[:]):
 			return head, fmt.Errorf("entry %d of %s does not follow the one before", e.N, chain)
 		}
-		var err error
 		if canon, err = e.Append(canon[:0]); err != nil || !bytes.Equal(canon, b) {
 			return head, fmt.Errorf("entry %d of %s is not in canonical form", e.N, chain)
 		}

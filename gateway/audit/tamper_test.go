@@ -25,7 +25,7 @@ type history struct {
 	key         string
 }
 
-func newHistory(t *testing.T, n int) *history {
+func newHistory(t testing.TB, n int) *history {
 	t.Helper()
 	seed := sha256.Sum256([]byte("history"))
 	signer, err := NewSigner(seed[:])

@@ -27,8 +27,7 @@ func sortedChains(m map[string]*marks) []string { return slices.Sorted(maps.Keys
 // entry takes the next line of a chain, or the first of another.
 func (v *verifier) entry(line []byte) {
 	v.verdict.Entries++
-	var e Entry
-	err := json.Unmarshal(line, &e)
+	e, err := decodeEntry(line)
 	if err == nil {
 		v.walk.canon, err = e.Append(v.walk.canon[:0])
 	}

@@ -3,10 +3,12 @@ package embedded
 import (
 	"bytes"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
 	"turnout/gateway/audit"
+	"turnout/gateway/audit/notary"
 	"turnout/gateway/conversation"
 	"turnout/gateway/store"
 )
@@ -64,6 +66,20 @@ func TestErasedChain(t *testing.T) {
 	}
 	if head, err := audit.Verify(r.ID, audit.Head{}, entries); err != nil || head != c.Heads[0].Head {
 		t.Errorf("the chain ends at %d, %v", head.N, err)
+	}
+	signer, err := audit.NewSigner(make([]byte, 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var export bytes.Buffer
+	if _, err := audit.Export(t.Context(), &export, notary.Source(w.s, r.Tenant), r.Tenant.Name(), signer.VerifierKey(), time.UnixMilli(1)); err != nil {
+		t.Fatal(err)
+	}
+	v, err := audit.VerifyExport(&export, audit.VerifyOptions{
+		Keys: []string{signer.VerifierKey()}, Copies: []audit.Copy{{Name: "outside", Note: c.Note}},
+	})
+	if err != nil || !v.OK || v.Covered != uint64(len(before)) || v.OutsideCopy != 1 {
+		t.Errorf("its export: %+v, %v", v, err)
 	}
 }
 
