@@ -140,6 +140,8 @@ type Page struct {
 	Owner        message.Owner
 	// More is set when limit cut the page.
 	More bool
+	// End is the cursor of the newest event there is: a client that has it has caught up.
+	End Cursor
 }
 
 // Watch tells a stream when to look again.

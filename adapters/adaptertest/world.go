@@ -345,7 +345,7 @@ func (w *World) Read(_ context.Context, from message.Address, after adapters.Cur
 	end := min(start+limit, len(c.events))
 	return adapters.Page{
 		Conversation: c.id, Events: slices.Clone(c.events[start:end]), Owner: c.owner, More: end < len(c.events),
-		Next: adapters.Cursor(c.id + "." + strconv.Itoa(end)),
+		Next: adapters.Cursor(c.id + "." + strconv.Itoa(end)), End: c.cursor(),
 	}, nil
 }
 

@@ -221,7 +221,10 @@ func (e *Edge) Read(ctx context.Context, from message.Address, after adapters.Cu
 	if err != nil {
 		return adapters.Page{}, unavailable(err)
 	}
-	page := adapters.Page{Conversation: snap.Ref.ID, Owner: e.owner(ctx, snap.Ref, snap.State)}
+	page := adapters.Page{
+		Conversation: snap.Ref.ID, Owner: e.owner(ctx, snap.Ref, snap.State),
+		End: cursor(found.Snapshot.Ref.ID, found.Snapshot.State.VSeq),
+	}
 	for i := range events {
 		if v, ok := events[i].Visible(snap.Ref.ID); ok {
 			page.Events = append(page.Events, v)

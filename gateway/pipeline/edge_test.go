@@ -120,3 +120,43 @@ func TestTheSameProfileIsRecordedOnce(t *testing.T) {
 		t.Errorf("%d changes of the profile, want 2", n)
 	}
 }
+
+// Who presses the button before writing anything is answered in the language that their chat is set to.
+func TestTheButtonIsAnsweredInTheCustomersLanguage(t *testing.T) {
+	w := newWorld(t, setup{})
+	in := human("v1", "a")
+	in.Lang = "es-MX"
+	out := w.ask(in)
+	if len(out.Messages) != 1 || out.Messages[0].Part.Lang != "es" {
+		t.Errorf("said %+v", out.Messages)
+	}
+}
+
+// A client knows by the end that a page names when it has caught up.
+func TestAPageNamesTheEnd(t *testing.T) {
+	w := newWorld(t, setup{})
+	w.ask(text("v1", "a", "hello"))
+	edge, err := w.p.Edge(visitor("v1").Channel)
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := edge.Read(ctxT(t), visitor("v1"), "", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	end := page.End
+	for range 10 {
+		if page.Next == end {
+			break
+		}
+		if page, err = edge.Read(ctxT(t), visitor("v1"), page.Next, 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if page.Next != end {
+		t.Fatalf("the pages end at %s, the end is %s", page.Next, end)
+	}
+	if page, err = edge.Read(ctxT(t), visitor("v1"), end, 1); err != nil || len(page.Events) != 0 {
+		t.Errorf("after the end comes %+v, %v", page.Events, err)
+	}
+}

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -22,6 +23,7 @@ type judgement struct {
 	rule    string // what decided: a rule's id or a built-in name; "" for nothing
 	handoff *conversation.Handoff
 	say     *rules.Saying
+	lang    string // of a message that says nothing itself: what its client is set to; "" otherwise
 }
 
 // judgeInbound lets the rules of now look at a message. Nothing is done yet.
@@ -33,6 +35,9 @@ func (p *Pipeline) judgeInbound(ctx context.Context, ch *Channel, s *conversatio
 	set, version := book.Current()
 	j := judgement{version: version}
 	j.scores, j.memory = p.Detector.Customer(in.Text, in.Lang, s.Memory)
+	if in.Text == "" {
+		j.lang = in.Lang
+	}
 	x, rested, err := p.exchange(ctx, ch, s, set, now)
 	if err != nil {
 		return j, err
@@ -163,12 +168,12 @@ func (p *Pipeline) applyInbound(d *conversation.Draft, ch *Channel, j judgement,
 	}
 	switch {
 	case j.say != nil:
-		text, lang := j.say.For(d.State.Memory.Language)
+		text, lang := j.say.For(cmp.Or(d.State.Memory.Language, j.lang))
 		say := p.sent(part, text, lang)
 		say.Rule = j.say.Rule
 		return d.Do(conversation.Say{Sent: say})
 	case j.handoff != nil && wasBot:
-		text, lang := texts.handoff(d.State.Memory.Language)
+		text, lang := texts.handoff(cmp.Or(d.State.Memory.Language, j.lang))
 		say := p.sent(part, text, lang)
 		say.Rule = j.handoff.Rule
 		return d.Do(conversation.Say{Sent: say})
