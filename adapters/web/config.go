@@ -27,6 +27,8 @@ type Config struct {
 	// SessionTTL is the life of a visitor's token; default 30 days.
 	SessionTTL time.Duration `yaml:"session_ttl"`
 	Limits     LimitConfig   `yaml:"limits"`
+	// Widget is how the chat looks on the tenant's site.
+	Widget WidgetConfig `yaml:"widget"`
 }
 
 // IdentityConfig says how a profile is proven: a JWT, HS256, signed with a secret that the tenant's site and the
@@ -113,6 +115,9 @@ func (c *Config) complete() error {
 		if !ok {
 			errs = append(errs, errors.New(msg))
 		}
+	}
+	if err := c.Widget.complete(); err != nil {
+		errs = append(errs, err)
 	}
 	check(c.Wait > 0 && c.Wait <= maxWait, "wait: must lie between 0s and 60s")
 	check(c.SessionTTL >= time.Minute, "session_ttl: must be at least 1m")

@@ -144,6 +144,8 @@ func (s *eventStream) run(conn net.Conn, head []byte, first []message.Visible, m
 	}
 	heartbeat := time.NewTicker(s.c.timing.heartbeat)
 	defer heartbeat.Stop()
+	place := time.NewTicker(s.c.timing.place)
+	defer place.Stop()
 	expiry := time.NewTimer(s.expires.Sub(s.c.deps.Now()))
 	defer expiry.Stop()
 	for {
@@ -160,6 +162,11 @@ func (s *eventStream) run(conn net.Conn, head []byte, first []message.Visible, m
 			err = s.drain()
 		case signal := <-s.watch.Signals():
 			if frame, ok := s.follower.frame(signal); ok {
+				s.write(frame.Type, "", frame)
+				err = s.flush()
+			}
+		case <-place.C:
+			if frame, ok := s.follower.moved(s.c.life); ok {
 				s.write(frame.Type, "", frame)
 				err = s.flush()
 			}

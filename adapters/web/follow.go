@@ -24,6 +24,8 @@ type follower struct {
 	conversation string
 	vseq         uint64
 	owner        message.Owner
+	end          adapters.Cursor // of the conversation when it was last read
+	place        int             // the place in the queue that the client was last told apart from events
 }
 
 // newFollower begins after a cursor, or at the start of the open conversation if it is empty. What is not a cursor is
@@ -60,9 +62,24 @@ func (f *follower) next(ctx context.Context) (events []message.Visible, more boo
 		f.cursor = page.Next
 	}
 	if page.Conversation != "" {
-		f.owner = page.Owner
+		f.owner, f.end = page.Owner, page.End
 	}
 	return events, page.More, nil
+}
+
+// moved looks whether the place in the queue is another than the client knows. People leave the queue without anything
+// happening in the conversations of those behind them, so nobody tells: one has to look.
+func (f *follower) moved(ctx context.Context) (signalFrame, bool) {
+	if f.owner.Kind != message.OwnerQueued {
+		f.place = 0
+		return signalFrame{}, false
+	}
+	page, err := f.timeline.Read(ctx, f.from, f.cursor, 1)
+	if err != nil || page.Owner.Kind != message.OwnerQueued || page.Owner.Position == 0 || page.Owner.Position == f.place {
+		return signalFrame{}, false // an error is for the next read of events to meet
+	}
+	f.place = page.Owner.Position
+	return f.frame(adapters.Signal{Position: f.place})
 }
 
 // eventCursor is the client's place after e.

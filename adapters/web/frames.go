@@ -86,6 +86,8 @@ type (
 		Position     int            `json:"position,omitempty"`
 		// Cursor is the place after which events follow: the one of hello.
 		Cursor adapters.Cursor `json:"cursor,omitempty"`
+		// End is the cursor of the newest event: a client that was sent it has caught up.
+		End adapters.Cursor `json:"end,omitempty"`
 	}
 	acceptedFrame struct {
 		Type    string          `json:"type"` // "accepted"

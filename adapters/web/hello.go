@@ -60,7 +60,7 @@ func (s *socket) ready(after string) (first []message.Visible, more bool, err er
 	if first, more, err = s.follower.next(work); err != nil {
 		return nil, false, err
 	}
-	frame := readyFrame{Type: "ready", Visitor: s.from.Address, Cursor: adapters.Cursor(after), Conversation: s.follower.conversation}
+	frame := readyFrame{Type: "ready", Visitor: s.from.Address, Cursor: adapters.Cursor(after), Conversation: s.follower.conversation, End: s.follower.end}
 	if s.follower.owner.Kind != "" {
 		frame.Owner, frame.Position = &s.follower.owner, s.follower.owner.Position
 	}

@@ -2,6 +2,7 @@ package web
 
 import (
 	"bytes"
+	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	_ "embed" // the page and its style
@@ -28,6 +29,7 @@ const (
 	pageCookie = "turnout_chat"
 	pageEvents = 200 // the newest that the page shows
 	maxForm    = 256 << 10
+	pageWait   = 4 * time.Second // for an answer, before the page is shown without it
 )
 
 // page is the chat without JavaScript: one document that shows the conversation so far and posts a form to itself. The
@@ -59,9 +61,11 @@ type pageView struct {
 	Lines       []pageLine
 	Cut         bool // older events are not shown
 	Owner       message.Owner
-	Notice      string
-	Mark, ID    string
-	MaxText     int
+	// Answering says that the bot has the last message and has not answered it: the page was shown before.
+	Answering bool
+	Notice    string
+	Mark, ID  string
+	MaxText   int
 	// Continue makes the page a mere step to itself.
 	Continue bool
 }
@@ -75,14 +79,34 @@ func (v pageView) WithPeople() bool {
 	return false
 }
 
+// Status says who answers.
+func (v pageView) Status() string {
+	switch v.Owner.Kind {
+	case message.OwnerQueued:
+		return "Waiting for a person"
+	case message.OwnerAgent:
+		if v.Owner.Name != "" {
+			return v.Owner.Name + " is answering"
+		}
+		return "A person is answering"
+	case message.OwnerCaptured:
+		return "A person will answer here"
+	case message.OwnerClosed:
+		return "Closed. Write any time to go on"
+	}
+	return "Assistant"
+}
+
 type pageLine struct {
 	Own, System bool
-	Who, Text   string
-	Lang        string
-	At          time.Time
-	Choices     []message.Choice
-	Files       []message.Attachment
-	Link        string
+	// Person is set for what a person of the tenant's wrote.
+	Person    bool
+	Who, Text string
+	Lang      string
+	At        time.Time
+	Choices   []message.Choice
+	Files     []message.Attachment
+	Link      string
 }
 
 func (c *Channel) getPage(ctx *fasthttp.RequestCtx) {
@@ -125,8 +149,11 @@ func (c *Channel) postPage(ctx *fasthttp.RequestCtx) {
 	if err == nil {
 		var receipt adapters.Receipt
 		if receipt, err = c.accept(in); err == nil {
-			// Waiting makes the answer be there when the page comes back; without it the next look shows it.
-			_, _ = c.outcome(receipt)
+			// Waiting makes the answer be there when the page comes back; without it the next look shows it. A slow bot must
+			// not keep the page away: the way to a person is on it.
+			work, cancel := context.WithTimeout(c.life, min(c.cfg.Wait, pageWait))
+			_, _ = c.deps.Timeline.Outcome(work, receipt)
+			cancel()
 			ctx.Redirect(c.page.path+"#end", fasthttp.StatusSeeOther)
 			return
 		}
@@ -244,12 +271,14 @@ func (c *Channel) readPage(view *pageView, v visitor) error {
 			if line, ok := pageLineOf(e); ok {
 				view.Lines = append(view.Lines, line)
 			}
+			view.Answering = e.Type == message.VisibleMessage && e.By == message.ByCustomer
 		}
 		if over := len(view.Lines) - pageEvents; over > 0 {
 			view.Lines, view.Cut = view.Lines[over:], true
 		}
 	}
 	view.Owner = f.owner
+	view.Answering = view.Answering && f.owner.Kind == message.OwnerBot
 	return nil
 }
 
@@ -266,8 +295,11 @@ func pageLineOf(e message.Visible) (pageLine, bool) {
 		switch e.By {
 		case message.ByCustomer:
 			line.Who = "You"
+			if e.Part.Empty() { // the button
+				return pageLine{At: line.At, System: true, Text: "You asked for a person."}, true
+			}
 		case message.ByAgent:
-			line.Who = e.Name
+			line.Who, line.Person = e.Name, true
 		case message.BySystem:
 			line.System = true
 		}

@@ -108,6 +108,28 @@ func TestPage(t *testing.T) {
 	k.AssertQuiet(t, "", "hi</b>")
 }
 
+// A bot that hangs keeps nobody from a person: the page comes back without the answer and has the way on it.
+func TestPageWhileTheBotAnswers(t *testing.T) {
+	k, s := start(t, spec) // which waits 50 ms
+	k.World.Script(func(message.Inbound) adaptertest.Reply { return adaptertest.Reply{Hang: true} })
+	b := &browser{t: t, s: s}
+	b.open()
+	if resp, _ := b.submit(url.Values{"do": {"say"}, "text": {"hi"}, "mark": b.form["mark"], "id": b.form["id"]}); resp.StatusCode != 303 {
+		t.Fatalf("submitted: %d", resp.StatusCode)
+	}
+	_, body := b.open()
+	if !strings.Contains(body, "The assistant is writing") || !strings.Contains(body, `value="human"`) {
+		t.Errorf("the page shows %s", body)
+	}
+	if resp, _ := b.submit(url.Values{"do": {"human"}, "mark": b.form["mark"], "id": b.form["id"]}); resp.StatusCode != 303 {
+		t.Errorf("the wish for a person: %d", resp.StatusCode)
+	}
+	_, body = b.open()
+	if strings.Contains(body, "The assistant is writing") || !strings.Contains(body, "You asked for a person") || !strings.Contains(body, "Waiting for a person") {
+		t.Errorf("the page shows %s", body)
+	}
+}
+
 func TestPageRefuses(t *testing.T) {
 	k, s := start(t, spec)
 	b, other := &browser{t: t, s: s}, &browser{t: t, s: s}

@@ -274,6 +274,8 @@ func (s *socket) reply(frame any) {
 func (s *socket) write(first []message.Visible, more bool) {
 	ping := time.NewTicker(s.c.timing.ping)
 	defer ping.Stop()
+	place := time.NewTicker(s.c.timing.place)
+	defer place.Stop()
 	expiry := time.NewTimer(s.visitor.expires.Sub(s.c.deps.Now()))
 	defer expiry.Stop()
 
@@ -294,6 +296,10 @@ func (s *socket) write(first []message.Visible, more bool) {
 			err = s.drain()
 		case signal := <-s.watch.Signals():
 			if frame, ok := s.follower.frame(signal); ok {
+				err = s.send(encode(frame))
+			}
+		case <-place.C:
+			if frame, ok := s.follower.moved(s.c.life); ok {
 				err = s.send(encode(frame))
 			}
 		case <-ping.C:

@@ -67,7 +67,7 @@ func (w *socket) send(v any) {
 // received is any frame of the channel.
 type received struct {
 	Type, ID, Message, Code, Detail, Name, Visitor, Conversation string
-	Cursor                                                       adapters.Cursor
+	Cursor, End                                                  adapters.Cursor
 	Dup                                                          bool
 	On                                                           *bool
 	Position                                                     int
@@ -144,7 +144,7 @@ func TestSocket(t *testing.T) {
 	}
 
 	second := connect(t, s)
-	if f := second.hello(sess.Token, accepted.Cursor); f.Conversation == "" || f.Owner == nil || f.Owner.Kind != message.OwnerBot || f.Cursor != accepted.Cursor {
+	if f := second.hello(sess.Token, accepted.Cursor); f.Conversation == "" || f.Owner == nil || f.Owner.Kind != message.OwnerBot || f.Cursor != accepted.Cursor || !strings.HasSuffix(string(f.End), ".2") {
 		t.Errorf("ready %+v", f)
 	}
 	if f := second.next(); f.Type != "event" || f.Event.VSeq != 2 || f.Event.Part.Text != "echo: hi" {

@@ -1,12 +1,16 @@
 package web
 
 import (
+	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -206,6 +210,72 @@ func TestFollower(t *testing.T) {
 			t.Errorf("cursor %q: %v", cursor, err)
 		}
 	}
+}
+
+// shortening is a timeline in which those ahead leave the queue, one with every look, while nothing happens in the
+// conversation itself.
+type shortening struct {
+	adapters.Timeline
+	mu    sync.Mutex
+	place int
+}
+
+func (s *shortening) Read(ctx context.Context, from message.Address, after adapters.Cursor, n int) (adapters.Page, error) {
+	page, err := s.Timeline.Read(ctx, from, after, n)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if page.Owner.Kind == message.OwnerQueued {
+		page.Owner.Position = s.place
+		s.place = max(1, s.place-1)
+	}
+	return page, err
+}
+
+func TestThePlaceInTheQueueMoves(t *testing.T) {
+	k, c, s := open(t, "", func(c *Channel) {
+		c.deps.Timeline = &shortening{Timeline: c.deps.Timeline, place: 4}
+		c.timing.place = time.Millisecond
+	})
+	v := someone(c, time.Hour)
+	k.World.SetOwner(c.address(v.address()), message.Owner{Kind: message.OwnerQueued, Position: 4})
+	ctx, conn := ready(t, c, s, v)
+	var told []int
+	for len(told) < 3 {
+		_, raw, err := conn.Read(ctx)
+		if err != nil {
+			t.Fatalf("%v after %v", err, told)
+		}
+		var f signalFrame
+		if err := json.Unmarshal(raw, &f); err != nil {
+			t.Fatal(err)
+		}
+		if f.Type == "position" {
+			told = append(told, f.Position)
+		}
+	}
+	if !slices.Equal(told, []int{3, 2, 1}) {
+		t.Errorf("told %v", told)
+	}
+	// Once it no longer moves there is nothing to tell: the next frame is another one.
+	k.World.Say(c.address(v.address()), message.ByAgent, message.Part{Text: "hello"})
+	if _, raw, err := conn.Read(ctx); err != nil || !strings.Contains(string(raw), `"event"`) {
+		t.Errorf("%s, %v", raw, err)
+	}
+
+	req := fmt.Sprintf("GET /v1/web/%s/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n", testKey, c.tokens.sign(v))
+	stream, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stream.Close()
+	_, _ = io.WriteString(stream, req)
+	lines := bufio.NewScanner(stream)
+	for lines.Scan() {
+		if lines.Text() == `data: {"type":"position","position":1}` {
+			return
+		}
+	}
+	t.Errorf("the event stream ended without a place: %v", lines.Err())
 }
 
 // panicking is a timeline that breaks while a stream reads it.

@@ -37,6 +37,7 @@ type Channel struct {
 	rate     *rateLimiter
 	streams  *streamLimiter
 	page     page
+	face     []byte // what the widget asks before it shows itself, as JSON
 	upgrader websocket.FastHTTPUpgrader
 	parsers  fastjson.ParserPool
 	timing   timing
@@ -59,6 +60,7 @@ type timing struct {
 	accept    time.Duration // for the store to take a message
 	goodbye   time.Duration // for a close frame
 	typing    time.Duration // least time between two reports of typing
+	place     time.Duration // between two looks at the place in the queue of one who waits
 }
 
 var _ adapters.Channel = (*Channel)(nil)
@@ -84,7 +86,7 @@ func New(spec adapters.Spec, d adapters.Deps) (adapters.Channel, error) {
 		streams: newStreamLimiter(cfg.Limits.VisitorStreams, cfg.Limits.ChannelStreams),
 		timing: timing{
 			hello: 10 * time.Second, heartbeat: 15 * time.Second, ping: 25 * time.Second, write: 10 * time.Second,
-			accept: 10 * time.Second, goodbye: time.Second, typing: time.Second,
+			accept: 10 * time.Second, goodbye: time.Second, typing: time.Second, place: 5 * time.Second,
 		},
 	}
 	var err error
@@ -94,6 +96,9 @@ func New(spec adapters.Spec, d adapters.Deps) (adapters.Channel, error) {
 		}
 	}
 	if c.page, err = newPage(cfg.Title, d); err != nil {
+		return nil, err
+	}
+	if c.face, err = newFace(cfg, d.Key); err != nil {
 		return nil, err
 	}
 	c.upgrader = websocket.FastHTTPUpgrader{
@@ -125,6 +130,7 @@ func (c *Channel) Routes() []adapters.Route {
 			MaxBody: max(c.cfg.Attachments.MaxBytes, 0) + multipartSlack,
 		},
 		{Method: fasthttp.MethodGet, Path: api + "/attachments/{id}", Handler: c.cors(c.signedIn(c.getAttachment))},
+		{Method: fasthttp.MethodGet, Path: api + "/widget", Handler: c.cors(c.getFace)},
 		{Method: fasthttp.MethodGet, Path: page, Handler: c.getPage},
 		{Method: fasthttp.MethodPost, Path: page, Handler: c.postPage},
 		{Method: fasthttp.MethodGet, Path: page + "/files/{id}", Handler: c.getPageFile},
