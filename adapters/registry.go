@@ -19,6 +19,7 @@ type Registry struct {
 	channels map[string]NewChannel
 	push     map[string]bool
 	bots     map[string]NewBot
+	shared   []Route
 }
 
 // AddChannel adds or replaces a channel adapter.
@@ -50,6 +51,12 @@ func (r *Registry) AddBot(name string, build NewBot) {
 	}
 	r.bots[name] = build
 }
+
+// AddShared adds endpoints that belong to no one channel, such as files that all channels of an adapter have in common.
+func (r *Registry) AddShared(routes ...Route) { r.shared = append(r.shared, routes...) }
+
+// Shared returns the endpoints that AddShared added. The server mounts them beside those of the channels.
+func (r *Registry) Shared() []Route { return slices.Clone(r.shared) }
 
 // BuildChannel builds a channel; an unknown name is an error that lists the known ones.
 func (r *Registry) BuildChannel(name string, s Spec, d Deps) (Channel, error) {

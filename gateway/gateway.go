@@ -187,7 +187,7 @@ func New(ctx context.Context, o Options) (_ *Gateway, err error) {
 		return nil, err
 	}
 	g.server, err = api.New(ctx, api.Options{
-		Queue: g.queue, Audit: g.store, Accounts: g.running.accounts, Routes: g.running.routes(), Pages: pages,
+		Queue: g.queue, Audit: g.store, Accounts: g.running.accounts, Routes: g.running.routes(), Pages: append(pages, o.Registry.Shared()...),
 		Admin: g.admin(signer, detector), Health: g.store.Health, Checkpoints: g.checkpoints, Ready: g.rules.ready,
 		Alarms: g.rules.board.Active, Requested: figures.Requested, Metrics: figures.Handler(), Version: version(),
 		SessionKey: derive(g.root, "api", "session"), PlainCookie: loopback(cfg.Listen), Limits: limits(cfg.Limits),

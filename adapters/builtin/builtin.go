@@ -7,6 +7,7 @@ import (
 	"turnout/adapters/bot/webhook"
 	"turnout/adapters/callback"
 	"turnout/adapters/web"
+	"turnout/adapters/web/widget"
 )
 
 // Registry returns the adapters of this build by the names that configurations use. Each call returns a new value.
@@ -14,6 +15,7 @@ func Registry() adapters.Registry {
 	var r adapters.Registry
 	r.AddChannel("web", web.New)
 	r.AddPush("callback", callback.New)
+	r.AddShared(widget.Routes()...)
 	r.AddBot("webhook", webhook.New)
 	return r
 }
