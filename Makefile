@@ -5,6 +5,7 @@
 #   TURNOUT_SCALE   how far the long tests go: empty is the floor that every run proves, "full" is what `make soak` sets
 #   RUN_CONFIG      the settings file of `make run` (the shop example)
 #   TESTFLAGS       added to `go test` by `make test` and `make race`
+#   CHROMIUM        the browser of `make test-browser` (Debian's, which is installed if it is missing)
 #   BENCHFLAGS      added to `bin/turnout bench` by `make bench`
 
 SHELL       := bash
@@ -25,6 +26,15 @@ GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 CACHE     := $(CURDIR)/.cache
 LEGACYBOT := deploy/testbed/legacybot
 LEGACYBOT_READY := $(LEGACYBOT)/node_modules/.package-lock.json
+BROWSER := deploy/testbed/browser
+BROWSER_READY := $(BROWSER)/node_modules/.package-lock.json
+
+# Web apps: each is a folder with package.json and src, whose `npm run build` fills dist, which a Go package embeds. A new
+# one is a line here. Nothing is installed or built again while what it is made of stays the same.
+WEB_APPS  := adapters/web/widget
+WEB_BUILT := $(WEB_APPS:%=$(CACHE)/web/%.built)
+
+export CHROMIUM
 
 # Tests that drive the legacy bot read its folder from here; without the variable they are not part of `go test`.
 export TURNOUT_LEGACYBOT := $(CURDIR)/$(LEGACYBOT)
@@ -36,19 +46,27 @@ RACE_DIRS := $(wildcard gateway/conversation gateway/pipeline gateway/store gate
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: build $(LEGACYBOT_READY) ## start the shop example with a legacy bot beside it
 	@deploy/testbed/run $(RUN_CONFIG)
 
 .PHONY: build
-build: need-go ## build bin/turnout
+build: need-go $(WEB_BUILT) ## build bin/turnout with its web apps
 	@CGO_ENABLED=0 go build -trimpath -o bin/turnout ./gateway/cmd/turnout
 
 .PHONY: test
-test: need-go need-curl $(LEGACYBOT_READY) ## run all tests; installs what they need
-	@go test -timeout 12m $(TESTFLAGS) ./...
+test: need-go need-curl $(LEGACYBOT_READY) $(WEB_BUILT) ## run all tests; installs what they need
+	@TURNOUT_WEB_BUILT=1 go test -timeout 12m $(TESTFLAGS) ./...
+	@$(MAKE) --no-print-directory test-web test-browser
+
+.PHONY: test-web
+test-web: $(WEB_APPS:%=$(CACHE)/web/%.tested) ## run the tests of the web apps that changed
+
+.PHONY: test-browser
+test-browser: need-chromium $(BROWSER_READY) build ## drive browsers against the real gateway
+	@cd $(BROWSER) && npm test --silent
 
 .PHONY: race
 race: need-go need-gcc ## run the tests of the concurrent packages with the race detector
@@ -105,9 +123,24 @@ $(CACHE)/bin/staticcheck: Makefile | need-go
 	@GOBIN=$(CACHE)/bin go install $(STATICCHECK)
 	@touch $@
 
-$(LEGACYBOT_READY): $(LEGACYBOT)/package.json $(LEGACYBOT)/package-lock.json | need-node
-	@cd $(LEGACYBOT) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+# Exactly the versions of package-lock.json, for every folder that has one.
+%/node_modules/.package-lock.json: %/package.json %/package-lock.json | need-node
+	@cd $* && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
+
+# $(call web-app,folder): what it is made of, and the stamps of what was built and tested from that.
+define web-app
+$(CACHE)/web/$(1).built: $(1)/node_modules/.package-lock.json $$(wildcard $(1)/*.json $(1)/*.mjs $(1)/*.ts) $$(shell find $(1)/src -type f)
+	@echo "building $(1)"
+	@cd $(1) && npm run --silent check && npm run --silent build
+	@mkdir -p $$(@D) && touch $$@
+
+$(CACHE)/web/$(1).tested: $(CACHE)/web/$(1).built $$(shell find $(1)/test -type f)
+	@echo "testing $(1)"
+	@cd $(1) && npm test --silent
+	@touch $$@
+endef
+$(foreach app,$(WEB_APPS),$(eval $(call web-app,$(app))))
 
 # $(call at-least,program,wanted,command that prints a version,how to get it)
 define at-least
@@ -127,7 +160,7 @@ define installed
 	}
 endef
 
-.PHONY: need-go need-node need-curl need-gcc
+.PHONY: need-go need-node need-curl need-gcc need-chromium
 need-go:
 	$(call at-least,Go,$(GO_MIN),go env GOVERSION,Get it from https://go.dev/dl/ and put its bin folder into PATH.)
 need-node:
@@ -136,3 +169,5 @@ need-curl:
 	$(call installed,curl,curl)
 need-gcc:
 	$(call installed,gcc,gcc libc6-dev)
+need-chromium:
+	$(if $(CHROMIUM),,$(call installed,chromium,chromium))
