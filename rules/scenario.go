@@ -130,12 +130,14 @@ func (d *document) readScenario(node ast.Node) (Scenario, bool) {
 	s := Scenario{File: d.name}
 	s.Line, s.Column = place(node)
 	start := step{sample: newSample(node), has: map[string]bool{}}
+	listed := false
 	for _, p := range pairs {
 		switch p.key {
 		case "name":
 			s.Name = d.text(p.value, "name", 200)
 		case "turns":
 			if _, list := p.value.(*ast.SequenceNode); list {
+				listed = true
 				s.steps = d.readSteps(p, true)
 				continue
 			}
@@ -149,6 +151,8 @@ func (d *document) readScenario(node ast.Node) (Scenario, bool) {
 	switch {
 	case s.Name == "":
 		d.fail(node, "a test needs a name")
+	case listed && s.steps == nil:
+		return s, false // what is wrong with the turns was said
 	case s.steps == nil:
 		if !start.has["text"] && !start.has["kind"] && !start.has["choice"] && !start.has["attachments"] {
 			d.fail(node, "a test needs a text, or a list of turns")

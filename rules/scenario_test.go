@@ -21,6 +21,14 @@ func TestTestFaults(t *testing.T) {
 	})
 }
 
+// TestExchangeFaults is the same for files with an exchange.
+func TestExchangeFaults(t *testing.T) {
+	golden(t, "testdata/badexchanges", func(name string, data []byte) error {
+		_, err := rules.ReadExample(rules.Source{Name: name, Data: data})
+		return err
+	})
+}
+
 // golden compares the faults that read finds in each file of a folder with the file's golden.
 func golden(t *testing.T, folder string, read func(name string, data []byte) error) {
 	files, err := filepath.Glob(folder + "/*.yaml")

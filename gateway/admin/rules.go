@@ -71,7 +71,7 @@ func refusal(err error) error {
 	case errors.Is(err, rulebook.ErrTooLarge):
 		return api.Refuse(problem.CodeTooLarge, fmt.Sprintf("At most %d files of together %d MiB can be published.", rulebook.MaxFiles, rulebook.MaxSource>>20))
 	case errors.Is(err, rulebook.ErrPending):
-		return api.Refuse(problem.CodeStale, "Another version waits for nodes to confirm it. GET /v1/admin/rules says for which.")
+		return api.Refuse(problem.CodeStale, "Another version waits for nodes to confirm it. GET /v1/admin/rules says for which; a publish with that version as its base takes its place.")
 	case errors.Is(err, store.ErrStale):
 		return api.Refuse(problem.CodeStale, "Other rules are in force than those that this change was made on. Look at them and publish again.")
 	case errors.As(err, &faults):
@@ -207,7 +207,9 @@ func read(c *api.Call) (p proposal, err error) {
 // checked is the answer of a check.
 type checked struct {
 	// Base is the version in force, to be sent with the publish.
-	Base    int            `json:"base"`
+	Base int `json:"base"`
+	// Pending is the version that waits for nodes to confirm it; as the base of a publish it is replaced.
+	Pending int            `json:"pending,omitempty"`
 	OK      bool           `json:"ok"`
 	Faults  rules.Faults   `json:"faults"`
 	Failed  []failed       `json:"failed"`
@@ -230,7 +232,11 @@ func postCheck(c *api.Call, b *rulebook.Book) (any, error) {
 		return nil, err
 	}
 	_, base := b.Current()
-	out := checked{Base: base, Faults: rules.Faults{}, Failed: []failed{}, Changes: []rules.Change{}}
+	pending, err := b.Pending(c.Context())
+	if err != nil {
+		return nil, err
+	}
+	out := checked{Base: base, Pending: pending, Faults: rules.Faults{}, Failed: []failed{}, Changes: []rules.Change{}}
 	changes, err := b.Examine(c.Context(), p.sources())
 	var faults rules.Faults
 	var tests *rulebook.TestsError

@@ -61,7 +61,8 @@ type Proposal struct {
 	By      string // in the form of an audit entry's actor
 	// Owner is set when the publisher may change locked rules.
 	Owner bool
-	// Base, when it is not 0, is the version that must be in force: whoever looked at another one must look again.
+	// Base, when it is not 0, is the version that must be in force, or the one that waits and that this one replaces: whoever
+	// looked at another one must look again.
 	Base int
 }
 
@@ -183,10 +184,16 @@ func (b *Book) Rollback(ctx context.Context, n int, p Proposal) (Published, erro
 // replace publishes set in the place of what is in force.
 func (b *Book) replace(ctx context.Context, p Proposal, set *rules.Set, d Document) (Published, error) {
 	cur := b.current.Load()
-	if p.Base != 0 && p.Base != cur.n {
+	pending, err := b.Pending(ctx)
+	switch {
+	case err != nil:
+		return Published{}, err
+	case pending != 0 && p.Base != pending:
+		return Published{}, ErrPending
+	case pending == 0 && p.Base != 0 && p.Base != cur.n:
 		return Published{}, store.ErrStale
 	}
-	if set.Digest() == cur.full.Digest() {
+	if pending == 0 && set.Digest() == cur.full.Digest() { // in the place of one that waits they take it back
 		return Published{}, ErrSame
 	}
 	out := Published{Changes: rules.Diff(cur.full, set)}
@@ -195,7 +202,6 @@ func (b *Book) replace(ctx context.Context, p Proposal, set *rules.Set, d Docume
 			return Published{}, fmt.Errorf("%w: %s", ErrLocked, c.Rule)
 		}
 	}
-	var err error
 	if out.Version, err = b.publish(ctx, set, d, p.By); err != nil {
 		return Published{}, err
 	}
@@ -209,22 +215,32 @@ func (b *Book) replace(ctx context.Context, p Proposal, set *rules.Set, d Docume
 	return out, err
 }
 
-// publish adds a version to the store. The one before must be in force: two that wait would hide each other.
+// Pending is the newest version if it is not in force yet, 0 otherwise. It may wait for ever for a node that lives but cannot
+// confirm it; a publish that names it as its base takes its place.
+func (b *Book) Pending(ctx context.Context) (int, error) {
+	n, err := b.effective(ctx)
+	if err != nil {
+		return 0, err
+	}
+	newest, err := b.o.Versions.Current(ctx, b.o.Tenant, Doc)
+	if errors.Is(err, store.ErrNotFound) || err == nil && newest.N <= n {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("reading the newest rules: %w", err)
+	}
+	return newest.N, nil
+}
+
+// publish adds a version to the store. One that waits is never in force after that: nodes look at the newest alone.
 func (b *Book) publish(ctx context.Context, set *rules.Set, d Document, by string) (Version, error) {
 	body, err := json.Marshal(d)
 	if err != nil {
 		return Version{}, fmt.Errorf("encoding rules: %w", err)
 	}
-	n, err := b.effective(ctx)
-	if err != nil {
-		return Version{}, err
-	}
 	newest, err := b.o.Versions.Current(ctx, b.o.Tenant, Doc)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return Version{}, fmt.Errorf("reading the newest rules: %w", err)
-	}
-	if newest.N > n && d.From == "" {
-		return Version{}, ErrPending
 	}
 	v := store.VersionedDoc{N: newest.N + 1, Digest: set.Digest(), Body: body, At: b.o.Now().UnixMilli(), By: by}
 	if err := b.o.Versions.Publish(ctx, b.o.Tenant, Doc, newest.N, v); err != nil {

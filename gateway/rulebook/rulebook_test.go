@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -322,6 +323,13 @@ func TestEveryNodeConfirms(t *testing.T) {
 	if _, err := nodes[1].Publish(t.Context(), proposal(files(otherRule))); !errors.Is(err, rulebook.ErrPending) {
 		t.Errorf("a second publish meanwhile: %v", err)
 	}
+	// Whoever knows of the one that waits may put another in its place: a node that lives but cannot confirm must not block
+	// rules for ever.
+	over := proposal(files(painRule, otherRule, "  - {id: more, why: w, when: turns > 7, then: {tags: [y]}}\n"))
+	over.Base = p.N
+	if p, err := nodes[1].Publish(t.Context(), over); err != nil || p.N != 2 || p.Effective {
+		t.Errorf("a publish in its place: %+v, %v", p, err)
+	}
 	beat(1)
 	beat(0)
 	if got := versions(); !slices.Equal(got, []int{0, 0, 0}) {
@@ -331,26 +339,26 @@ func TestEveryNodeConfirms(t *testing.T) {
 		t.Errorf("state %+v, %v", s, err)
 	}
 	beat(2)
-	if got := versions(); !slices.Equal(got, []int{0, 0, 1}) {
+	if got := versions(); !slices.Equal(got, []int{0, 0, 2}) {
 		t.Errorf("versions %v, want c to have made it effective", got)
 	}
 	beat(0)
 	beat(1)
-	if got := versions(); !slices.Equal(got, []int{1, 1, 1}) {
-		t.Errorf("versions %v, want 1 everywhere", got)
+	if got := versions(); !slices.Equal(got, []int{2, 2, 2}) {
+		t.Errorf("versions %v, want 2 everywhere", got)
 	}
 
 	// A node without a heartbeat is not waited for; when it comes back and cannot follow, it takes nothing.
 	delete(w.nodes, "c")
-	w.publish(nodes[0], files(painRule, otherRule))
+	w.publish(nodes[0], files(painRule))
 	beat(1)
 	beat(0)
-	if got := versions(); !slices.Equal(got, []int{2, 2, 1}) {
-		t.Errorf("versions %v, want 2 on a and b", got)
+	if got := versions(); !slices.Equal(got, []int{3, 3, 2}) {
+		t.Errorf("versions %v, want 3 on a and b", got)
 	}
 	deaf := w.node(func(o *rulebook.Options) {
 		o.Nodes = w.nodes.as("c")
-		o.Versions = broken{w.store, 2}
+		o.Versions = broken{w.store, 3}
 	})
 	if err := deaf.Beat(t.Context()); err == nil || deaf.Ready() == nil {
 		t.Errorf("a node that cannot read what is in force is ready: %v", err)
@@ -359,7 +367,7 @@ func TestEveryNodeConfirms(t *testing.T) {
 		t.Errorf("alarms %+v", a)
 	}
 	beat(2)
-	if got := versions(); !slices.Equal(got, []int{2, 2, 2}) || nodes[2].Ready() != nil {
+	if got := versions(); !slices.Equal(got, []int{3, 3, 3}) || nodes[2].Ready() != nil {
 		t.Errorf("versions %v, want c to have followed", got)
 	}
 }
@@ -525,5 +533,59 @@ func TestHeartbeat(t *testing.T) {
 	d.broken = false
 	if err := n.Beat(t.Context()); err != nil || len(n.board.Active()) != 0 {
 		t.Errorf("alarms %+v after it is right again, %v", n.board.Active(), err)
+	}
+}
+
+// TestConcurrently lets rules be judged, fail, trip, come back and be published at the same time. The race detector is the
+// judge.
+func TestConcurrently(t *testing.T) {
+	w := newWorld(t)
+	n := w.node(nil)
+	w.publish(n, files(breaking+otherRule))
+	var group sync.WaitGroup
+	for range 4 {
+		group.Go(func() {
+			for range 300 {
+				w.judge(n, "hi")
+			}
+		})
+	}
+	group.Go(func() {
+		for i := range 20 {
+			p := proposal(files(breaking + otherRule + strings.Repeat("# another\n", i+1)))
+			if _, err := n.Publish(t.Context(), p); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	group.Go(func() {
+		for range 50 {
+			if err := n.Beat(t.Context()); err != nil {
+				t.Error(err)
+			}
+			if _, err := n.State(t.Context()); err != nil {
+				t.Error(err)
+			}
+			if _, err := n.Version(t.Context(), 1); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	group.Wait()
+	if _, v := n.Current(); v != 21 {
+		t.Errorf("version %d judges after 21 publishes", v)
+	}
+}
+
+// TestPublishMeasuresPatterns refuses what would take too long on a customer's message, by a stopwatch that goes fast.
+func TestPublishMeasuresPatterns(t *testing.T) {
+	w := newWorld(t)
+	n := w.node(func(o *rulebook.Options) {
+		o.Stopwatch = func() time.Duration { w.watch += 20 * time.Millisecond; return w.watch }
+	})
+	var slow *rulebook.TooSlowError
+	_, err := n.Publish(t.Context(), proposal(files("  - {id: slow, why: w, when: 'text matches \"(a?){1,80}b\"', then: {tags: [x]}}\n")))
+	if !errors.As(err, &slow) || !strings.Contains(err.Error(), "rule slow take 20ms on a text of 8 KiB") {
+		t.Errorf("got %v", err)
 	}
 }

@@ -48,10 +48,11 @@ func filesToPublish(names []string) ([]ruleFile, error) {
 
 // checked is what a node says of rules that might be published.
 type checked struct {
-	Base   int          `json:"base"`
-	OK     bool         `json:"ok"`
-	Faults rules.Faults `json:"faults"`
-	Failed []struct {
+	Base    int          `json:"base"`
+	Pending int          `json:"pending"`
+	OK      bool         `json:"ok"`
+	Faults  rules.Faults `json:"faults"`
+	Failed  []struct {
 		Rule, File   string
 		Line, Column int
 		Want, Got    bool
@@ -75,9 +76,10 @@ func (c *checked) err() error {
 
 type rulesPublishCmd struct {
 	nodeFlags
-	Files []string `arg:"" help:"The files of rules, all of them: they take the place of what is in force. Files of tests among them are run first."`
-	Why   string   `required:"" help:"One sentence for whoever reads the list of versions."`
-	JSON  bool     `name:"json" help:"Print the answer as JSON."`
+	Files   []string `arg:"" help:"The files of rules, all of them: they take the place of what is in force. Files of tests among them are run first."`
+	Why     string   `required:"" help:"One sentence for whoever reads the list of versions."`
+	Replace bool     `help:"Take the place of a version that still waits for nodes to confirm it."`
+	JSON    bool     `name:"json" help:"Print the answer as JSON."`
 }
 
 func (c *rulesPublishCmd) Run(ctx context.Context) error {
@@ -106,7 +108,9 @@ func (c *rulesPublishCmd) Run(ctx context.Context) error {
 	if err := check.err(); err != nil {
 		return err
 	}
-	body["why"], body["base"] = c.Why, check.Base
+	if body["why"], body["base"] = c.Why, check.Base; c.Replace && check.Pending > 0 {
+		body["base"] = check.Pending
+	}
 	var raw json.RawMessage
 	if err := node.Do(ctx, "POST", "/v1/admin/rules/publish", body, &raw); err != nil {
 		return err
@@ -118,6 +122,7 @@ type rulesRollbackCmd struct {
 	nodeFlags
 	Version int    `arg:"" help:"The version whose rules are published again."`
 	Why     string `required:"" help:"One sentence for whoever reads the list of versions."`
+	Replace bool   `help:"Take the place of a version that still waits for nodes to confirm it."`
 	JSON    bool   `name:"json" help:"Print the answer as JSON."`
 }
 
@@ -126,8 +131,18 @@ func (c *rulesRollbackCmd) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	body := map[string]any{"version": c.Version, "why": c.Why}
+	if c.Replace {
+		var state rulebook.State
+		if err := node.Do(ctx, "GET", "/v1/admin/rules", nil, &state); err != nil {
+			return err
+		}
+		if state.Pending != nil {
+			body["base"] = state.Pending.N
+		}
+	}
 	var raw json.RawMessage
-	if err := node.Do(ctx, "POST", "/v1/admin/rules/rollback", map[string]any{"version": c.Version, "why": c.Why}, &raw); err != nil {
+	if err := node.Do(ctx, "POST", "/v1/admin/rules/rollback", body, &raw); err != nil {
 		return err
 	}
 	return printPublished(c.JSON, raw)
