@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"turnout/gateway/admin"
@@ -36,9 +37,9 @@ func auditSigner(o Options, cfg *config.Config) (*audit.Signer, error) {
 }
 
 // newNotary makes what seals the audit chains.
-func (g *Gateway) newNotary(o Options, signer *audit.Signer, tenants func() []store.Tenant) (*notary.Notary, error) {
+func (g *Gateway) newNotary(o Options, signer *audit.Signer) (*notary.Notary, error) {
 	n := notary.Options{
-		Ledger: g.store, Tenants: tenants, Signer: signer, Count: g.server.RecordRefusals,
+		Ledger: g.store, Signer: signer, Count: g.server.RecordRefusals,
 		Now: o.Now, Log: o.Log.With("component", "audit"), Faults: o.Faults,
 	}
 	if to := g.cfg.Audit.SendTo; to != "" {
@@ -103,13 +104,9 @@ func AuditKey(o Options) (string, error) {
 }
 
 // ExportAudit writes the audit export of a tenant from the data folder of a node that does not run; while one does, the
-// error names its process. store.Operator's name is that of the node itself.
+// error names its process. An empty tenant is the only one that there is, store.Operator's name that of the node itself.
 func ExportAudit(ctx context.Context, o Options, tenant string, w io.Writer) (_ audit.Counts, err error) {
 	o = o.withDefaults()
-	t, err := store.TenantOf(tenant)
-	if err != nil {
-		return audit.Counts{}, err
-	}
 	signer, err := auditSigner(o, o.Config)
 	if err != nil {
 		return audit.Counts{}, err
@@ -129,5 +126,31 @@ func ExportAudit(ctx context.Context, o Options, tenant string, w io.Writer) (_ 
 		return audit.Counts{}, err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
+	t, err := tenantIn(ctx, s, tenant)
+	if err != nil {
+		return audit.Counts{}, err
+	}
 	return audit.Export(ctx, w, notary.Source(s, t), t.Name(), signer.VerifierKey(), o.Now())
+}
+
+// tenantIn finds the tenant that a store has under a name.
+func tenantIn(ctx context.Context, s store.Versions, name string) (store.Tenant, error) {
+	tenants, err := s.Tenants(ctx)
+	if err != nil {
+		return store.Tenant{}, err
+	}
+	if name == store.Operator.Name() {
+		return store.Operator, nil
+	}
+	var names []string
+	for _, t := range tenants {
+		if t.Name() == name {
+			return t, nil
+		}
+		names = append(names, t.Name())
+	}
+	if name == "" && len(names) == 1 {
+		return store.NewTenant(names[0])
+	}
+	return store.Tenant{}, fmt.Errorf("name a tenant of this node (--tenant): %s", strings.Join(names, ", "))
 }

@@ -39,7 +39,6 @@ import (
 	"turnout/gateway/outbox"
 	"turnout/gateway/pipeline"
 	"turnout/gateway/queue"
-	"turnout/gateway/store"
 	"turnout/gateway/store/embedded"
 	"turnout/gateway/vault"
 	"turnout/rules/signal"
@@ -196,7 +195,7 @@ func New(ctx context.Context, o Options) (_ *Gateway, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if g.notary, err = g.newNotary(o, signer, func() []store.Tenant { return g.people.Load().Tenants() }); err != nil {
+	if g.notary, err = g.newNotary(o, signer); err != nil {
 		return nil, err
 	}
 	return g, nil

@@ -23,18 +23,18 @@ import (
 
 // Ledger is what a notary needs of a store.
 type Ledger interface {
+	Tenants(ctx context.Context) ([]store.Tenant, error)
 	Frontier(ctx context.Context, t store.Tenant, limit int) (store.Frontier, error)
 	Seal(ctx context.Context, t store.Tenant, c audit.Sealed) error
 	Checkpoints(ctx context.Context, t store.Tenant, after uint64, limit int) ([]audit.Sealed, error)
 	Sent(ctx context.Context, t store.Tenant, n uint64) error
 }
 
-// Options are the parts of a Notary. Ledger, Tenants, Signer, Now and Log are required.
+// Options are the parts of a Notary. Ledger, Signer, Now and Log are required.
 type Options struct {
+	// Ledger is the store. All its tenants are looked after, also those that the configuration does not name any more.
 	Ledger Ledger
-	// Tenants are those whose chains are looked after; the operator's chain is in any case.
-	Tenants func() []store.Tenant
-	Signer  *audit.Signer
+	Signer *audit.Signer
 	// Count, when set, is called before each round: what was only counted until then becomes an entry, and is covered.
 	Count func(context.Context) error
 	// To takes the copies; nil: none are made.
@@ -131,12 +131,14 @@ func (n *Notary) Round(ctx context.Context) error {
 	if n.o.Count != nil {
 		errs = append(errs, n.o.Count(ctx))
 	}
-	for _, t := range append([]store.Tenant{store.Operator}, n.o.Tenants()...) {
+	tenants, err := n.o.Ledger.Tenants(ctx)
+	errs = append(errs, err)
+	for _, t := range append(tenants, store.Operator) {
 		if err := n.seal(ctx, t); err != nil {
 			errs = append(errs, fmt.Errorf("tenant %s: %w", t.Name(), err))
 		}
 	}
-	err := errors.Join(errs...)
+	err = errors.Join(errs...)
 	n.mu.Lock()
 	if n.health.SealFailing = ""; err != nil {
 		n.health.SealFailing = err.Error()
@@ -220,14 +222,16 @@ func (n *Notary) Deliver(ctx context.Context) error {
 	defer n.sending.Unlock()
 	var errs []error
 	var unsent uint64
-	for _, t := range append([]store.Tenant{store.Operator}, n.o.Tenants()...) {
+	tenants, err := n.o.Ledger.Tenants(ctx)
+	errs = append(errs, err)
+	for _, t := range append(tenants, store.Operator) {
 		left, err := n.deliver(ctx, t)
 		unsent += left
 		if err != nil {
 			errs = append(errs, fmt.Errorf("tenant %s: %w", t.Name(), err))
 		}
 	}
-	err := errors.Join(errs...)
+	err = errors.Join(errs...)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.health.Unsent = unsent

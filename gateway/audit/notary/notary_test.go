@@ -61,10 +61,9 @@ func open(fs vfs.FS, dir string) (*embedded.Store, error) {
 	})
 }
 
-func options(s *embedded.Store, signer *audit.Signer, t store.Tenant, to notary.Destination) notary.Options {
+func options(s *embedded.Store, signer *audit.Signer, to notary.Destination) notary.Options {
 	return notary.Options{
-		Ledger: s, Tenants: func() []store.Tenant { return []store.Tenant{t} }, Signer: signer, To: to,
-		Now: time.Now, Log: slog.New(slog.DiscardHandler),
+		Ledger: s, Signer: signer, To: to, Now: time.Now, Log: slog.New(slog.DiscardHandler),
 	}
 }
 
@@ -80,7 +79,7 @@ func newWorld(t *testing.T, change func(*notary.Options)) *world {
 		}
 	})
 	w := &world{T: t, store: s, tenant: tenant(t), signer: signer(t)}
-	o := options(s, w.signer, w.tenant, nil)
+	o := options(s, w.signer, nil)
 	if change != nil {
 		change(&o)
 	}
@@ -146,7 +145,7 @@ func TestRound(t *testing.T) {
 	counted := 0
 	w := newWorld(t, nil)
 	w.n = notary.New(func() notary.Options {
-		o := options(w.store, w.signer, w.tenant, nil)
+		o := options(w.store, w.signer, nil)
 		o.Count = func(ctx context.Context) error {
 			if counted++; counted != 2 {
 				return nil
@@ -181,7 +180,7 @@ func TestRound(t *testing.T) {
 // TestTwoNodes: of two nodes that seal at once one makes each checkpoint.
 func TestTwoNodes(t *testing.T) {
 	w := newWorld(t, nil)
-	other := notary.New(options(w.store, w.signer, w.tenant, nil))
+	other := notary.New(options(w.store, w.signer, nil))
 	for range 20 {
 		w.decide(w.tenant)
 		var both sync.WaitGroup
@@ -518,7 +517,7 @@ func victim(dir string, point fault.Point) error {
 		return err
 	}
 	passes := 0
-	o := options(s, signer, t, to)
+	o := options(s, signer, to)
 	o.Faults = func(_ context.Context, p fault.Point) error {
 		if passes++; p == point && passes > 1 {
 			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
@@ -558,7 +557,7 @@ func TestKilled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := notary.New(options(s, signer(t), tenant(t), to))
+	n := notary.New(options(s, signer(t), to))
 	if err := errors.Join(n.Round(t.Context()), n.Deliver(t.Context())); err != nil {
 		t.Fatal(err)
 	}

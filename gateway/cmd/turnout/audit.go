@@ -11,7 +11,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 
@@ -84,25 +83,16 @@ func (c *auditExportCmd) offline(ctx context.Context, w io.Writer) error {
 	if file == "" {
 		file = "turnout.yaml"
 	}
-	cfg, err := config.Load(file)
+	settings, err := config.LoadSettings(file)
 	if err != nil {
 		return err
 	}
-	var names []string
-	for _, t := range cfg.Tenants {
-		names = append(names, t.Name)
-	}
 	tenant := c.Tenant
-	switch {
-	case c.Node:
+	if c.Node {
 		tenant = store.Operator.Name()
-	case tenant == "" && len(names) == 1:
-		tenant = names[0]
-	case !slices.Contains(names, tenant):
-		return fmt.Errorf("name a tenant of this node (--tenant): %s", strings.Join(names, ", "))
 	}
 	fmt.Fprintln(os.Stderr, "The node does not run: reading its data folder.")
-	_, err = gateway.ExportAudit(ctx, gateway.Options{Config: cfg, Log: slog.New(slog.DiscardHandler)}, tenant, w)
+	_, err = gateway.ExportAudit(ctx, gateway.Options{Config: &config.Config{Dir: filepath.Dir(file), Settings: settings}, Log: slog.New(slog.DiscardHandler)}, tenant, w)
 	return err
 }
 

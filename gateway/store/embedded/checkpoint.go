@@ -478,21 +478,11 @@ func notFound(missing bool) error {
 // checkCheckpoints looks that the checkpoints of each tenant follow each other and vouch for the chains as they stand. Who
 // signed them is for those to see who have a key.
 func (s *Store) checkCheckpoints(ctx context.Context, rep *store.Report) error {
-	if err := s.enter(ctx); err != nil {
-		return err
-	}
-	var tenants []store.Tenant
-	err := s.each([]byte{spaceKey, 't'}, []byte{spaceKey, 't' + 1}, func(k, _ []byte) (bool, error) {
-		if t, err := store.TenantOf(string(k[2:])); err == nil {
-			tenants = append(tenants, t)
-		}
-		return true, nil
-	})
-	s.life.RUnlock()
+	tenants, err := s.Tenants(ctx)
 	if err != nil {
 		return err
 	}
-	for _, t := range tenants {
+	for _, t := range append(tenants, store.Operator) {
 		if err := s.checkCheckpointsOf(ctx, t, rep); err != nil {
 			return err
 		}
