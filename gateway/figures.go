@@ -33,6 +33,9 @@ func (g *Gateway) figures() metrics.State {
 	for _, t := range g.pipeline.Tenants() {
 		s.Queues = append(s.Queues, g.queueFigures(ctx, t)...)
 	}
+	for _, a := range g.rules.board.Active() {
+		s.Alarms = append(s.Alarms, metrics.AlarmState{Tenant: a.Tenant, Alarm: a.Name, Subject: a.Subject})
+	}
 	if g.notary != nil {
 		h := g.notary.Health()
 		if !h.SealedAt.IsZero() {

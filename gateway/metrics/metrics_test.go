@@ -28,6 +28,7 @@ func standing() metrics.State {
 		Bots:    []metrics.BotState{{Tenant: "acme", Bot: "legacy", Running: 4, Line: 1, BreakerOpen: true}},
 		Senders: []metrics.SenderState{{Tenant: "acme", Channel: "acme.crm", Attempts: 9, Sent: 7, Dead: 1}},
 		Sealed:  42 * time.Second, Unsent: 2,
+		Alarms: []metrics.AlarmState{{Tenant: "acme", Alarm: "rules.tripped", Subject: "breaks"}},
 	}
 }
 

@@ -20,7 +20,11 @@ type State struct {
 	// copies are not outside.
 	Sealed time.Duration
 	Unsent uint64
+	Alarms []AlarmState
 }
+
+// AlarmState is something that is wrong although the node serves.
+type AlarmState struct{ Tenant, Alarm, Subject string }
 
 // QueueState is a queue of a tenant.
 type QueueState struct {
@@ -55,6 +59,7 @@ type collector struct {
 	running, line, botOpen            *prometheus.Desc
 	attempts, senderOpen, needsPerson *prometheus.Desc
 	sealed, unsent                    *prometheus.Desc
+	alarm                             *prometheus.Desc
 }
 
 func newCollector(state func() State) *collector {
@@ -79,6 +84,7 @@ func newCollector(state func() State) *collector {
 	c.needsPerson = desc("turnout_outbox_needs_operator", "1 while no message leaves until somebody mends something.", "tenant", "channel")
 	c.sealed = desc("turnout_audit_checkpoint_age_seconds", "Time since all chains that had moved were sealed.")
 	c.unsent = desc("turnout_audit_unsent_checkpoints", "Checkpoints whose copies are not outside yet.")
+	c.alarm = desc("turnout_alarm", "1 for each thing that is wrong although the node serves, such as a rule that is left out.", "tenant", "alarm", "subject")
 	return c
 }
 
@@ -126,6 +132,9 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		gauge(c.sealed, s.Sealed.Seconds())
 	}
 	gauge(c.unsent, float64(s.Unsent))
+	for _, a := range s.Alarms {
+		gauge(c.alarm, 1, a.Tenant, a.Alarm, a.Subject)
+	}
 }
 
 func truth(b bool) float64 {

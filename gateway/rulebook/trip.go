@@ -115,7 +115,7 @@ func (b *Book) failed(n int, rule string, slow bool) {
 		}
 		b.o.Board.Raise(alarm.Alarm{
 			Name: AlarmLocked, Tenant: b.o.Tenant.Name(), Subject: rule,
-			Reason: fmt.Sprintf("the locked rule %s of version %d %s, %d times so far; where it cannot be evaluated the conversation goes to people. Explain it on such an exchange and mend it", rule, n, what, t.total),
+			Reason: fmt.Sprintf("the locked rule %s of version %d %s, %d times so far; where an enforced one cannot be evaluated the conversation goes to people. Explain it on such an exchange and mend it", rule, n, what, t.total),
 		})
 		return
 	}
@@ -166,6 +166,7 @@ func (b *Book) retry() {
 			b.o.Board.Clear(AlarmTripped, b.o.Tenant.Name(), k.rule)
 		case t.until.IsZero() && (len(t.failures) == 0 || !t.failures[len(t.failures)-1].After(now.Add(-b.o.Trip.Window))):
 			b.o.Board.Clear(AlarmLocked, b.o.Tenant.Name(), k.rule)
+			delete(b.trips, k) // nothing of it counts any more
 		}
 	}
 }
