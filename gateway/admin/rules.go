@@ -295,8 +295,11 @@ func answer(p rulebook.Published, err error) (any, error) {
 	return p, err
 }
 
-// mostEvents bounds the log of a conversation that is explained.
-const mostEvents = 20_000
+// mostEvents bounds the log of a conversation that is explained, mostTraces the rules times the exchanges of one answer.
+const (
+	mostEvents = 20_000
+	mostTraces = 20_000
+)
 
 // explained is one judgement of a conversation, explained.
 type explained struct {
@@ -332,16 +335,25 @@ func (r Rules) getExplain(c *api.Call, b *rulebook.Book) (any, error) {
 			return nil, err
 		}
 	}
+	complete := len(events) < mostEvents
+	rule := c.Query("rule")
+	if seq != 0 {
+		recorded = slices.DeleteFunc(recorded, func(r exchange.Recorded) bool { return r.Seq != seq })
+		if len(recorded) == 0 {
+			return nil, store.ErrNotFound
+		}
+	} else if set, _ := b.Current(); rule == "" {
+		if n := max(1, mostTraces/max(1, set.Len())); len(recorded) > n { // the last ones; earlier ones by seq
+			recorded, complete = recorded[len(recorded)-n:], false
+		}
+	}
 	out := []explained{}
 	for i := range recorded {
-		if seq != 0 && recorded[i].Seq != seq {
-			continue
-		}
 		e, err := explain(c.Context(), b, &recorded[i])
 		if err != nil {
 			return nil, err
 		}
-		if rule := c.Query("rule"); rule != "" {
+		if rule != "" {
 			e.Rules = slices.DeleteFunc(e.Rules, func(t rules.RuleTrace) bool { return t.Rule != rule })
 		}
 		if !whole {
@@ -349,14 +361,11 @@ func (r Rules) getExplain(c *api.Call, b *rulebook.Book) (any, error) {
 		}
 		out = append(out, e)
 	}
-	if seq != 0 && len(out) == 0 {
-		return nil, store.ErrNotFound
-	}
 	return struct {
 		Exchanges []explained `json:"exchanges"`
-		// Complete is false for a conversation too long to be explained to its end.
+		// Complete is false for a conversation too long to be explained as a whole in one answer.
 		Complete bool `json:"complete"`
-	}{out, len(events) < mostEvents}, nil
+	}{out, complete}, nil
 }
 
 func (r Rules) events(ctx context.Context, ref store.Ref) (events []conversation.Event, err error) {

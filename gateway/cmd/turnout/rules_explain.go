@@ -115,7 +115,7 @@ func (c *rulesExplainCmd) recorded(ctx context.Context) error {
 		}
 	}
 	if !answer.Complete {
-		fmt.Println("NOTE: the conversation is too long to be explained to its end")
+		fmt.Println("NOTE: the conversation is too long for one answer; name a message or an answer with --seq, or a rule with --rule")
 	}
 	return nil
 }
