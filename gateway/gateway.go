@@ -74,6 +74,7 @@ type Gateway struct {
 	server   *api.Server
 	notary   *notary.Notary
 	outbox   *outbox.Outbox
+	dead     *outbox.Dead
 	reports  *outbox.Reports
 	rules    *ruleWatch
 	now      func() time.Time
@@ -170,12 +171,14 @@ func New(ctx context.Context, o Options) (_ *Gateway, err error) {
 	g.pipeline.Replace(g.running.list)
 	g.people.Store(g.running.accounts)
 	g.outbox = outbox.New(ctx, outbox.Options{
-		Store: g.store, IDs: ids, Now: o.Now, Channels: g.running.push, Faults: o.Faults, Log: o.Log.With("component", "outbox"),
+		Store: g.store, IDs: ids, Now: o.Now, Channels: g.running.push, Faults: o.Faults, Alarm: g.channelAlarm,
+		Log: o.Log.With("component", "outbox"),
 	})
 
+	g.dead = &outbox.Dead{Store: g.store, IDs: ids, Now: o.Now}
 	g.queue, err = queue.New(queue.Options{
 		Pipeline: g.pipeline, Store: g.store, Directory: &g.people, IDs: ids, Now: o.Now, Faults: o.Faults,
-		Key: derive(g.root, "queue", "idempotency"), Blobs: g.store.Blobs(), Log: o.Log.With("component", "queue"),
+		Key: derive(g.root, "queue", "idempotency"), Blobs: g.store.Blobs(), Dead: g.dead, Log: o.Log.With("component", "queue"),
 	})
 	if err != nil {
 		return nil, err
@@ -206,6 +209,7 @@ func (g *Gateway) admin(signer *audit.Signer, detector signal.Detector) []api.Ro
 	return slices.Concat(
 		g.auditRoutes(g.o, signer, detector),
 		admin.Rules{Book: g.rules.Book, Log: g.store.Log}.Routes(),
+		admin.Outbox{Dead: g.dead, Stats: g.outbox.Stats}.Routes(),
 		admin.Config(g, g.store),
 		admin.Secrets(g, g.vault, g.store, g.o.Now),
 		admin.Tenants(g, g.store),
@@ -239,6 +243,19 @@ func (g *Gateway) notify(n pipeline.Notice) {
 // alarmed tells people that something is wrong, in the way of notices.
 func (g *Gateway) alarmed(a alarm.Alarm) {
 	g.log.Warn("somebody should be told of an alarm", "alarm", a.Name, "tenant", a.Tenant, "subject", a.Subject)
+}
+
+// channelAlarm shows that a channel needs an operator, and that it does no more.
+func (g *Gateway) channelAlarm(a outbox.Alarm) {
+	const name = "outbox.needs_operator"
+	if a.Over {
+		g.rules.board.Clear(name, a.Tenant, a.Channel)
+		return
+	}
+	g.rules.board.Raise(alarm.Alarm{
+		Name: name, Tenant: a.Tenant, Subject: a.Channel,
+		Reason: "The provider takes nothing that is sent (code " + a.Code + "). Look at the channel's credentials and address; what waits is sent after that.",
+	})
 }
 
 // derive makes a key for a purpose from the root key (RFC 5869). The parts are kept apart, so that no two purposes meet.

@@ -195,6 +195,22 @@ func (s *Server) postUndo(c *Call) (any, error) {
 	return s.o.Queue.Undo(c.Context(), to, body.Message)
 }
 
+func (s *Server) postResend(c *Call) (any, error) {
+	var body struct {
+		Message  string `json:"message"`
+		Discard  bool   `json:"discard"`
+		Override bool   `json:"override"`
+	}
+	if err := decode(c.ctx, &body); err != nil {
+		return nil, err
+	}
+	to, err := c.to(body.Override)
+	if err != nil {
+		return nil, err
+	}
+	return s.o.Queue.Resend(c.Context(), to, body.Message, body.Discard)
+}
+
 func (s *Server) postNote(c *Call) (any, error) {
 	var body struct {
 		Text string `json:"text"`

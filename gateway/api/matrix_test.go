@@ -24,7 +24,7 @@ func TestMatrix(t *testing.T) {
 	}
 	bodies := map[string]string{
 		"reply": `{"text":"x"}`, "note": `{"text":"x"}`, "transfer": `{"queue":"support"}`, "escalate": `{"queue":"support"}`,
-		"undo": `{"message":"m_x"}`, "snooze": `{"until":"2030-01-01T00:00:00Z"}`,
+		"undo": `{"message":"m_x"}`, "resend": `{"message":"m_x"}`, "snooze": `{"until":"2030-01-01T00:00:00Z"}`,
 	}
 	people := 0
 	for _, r := range b.server.Routes() {

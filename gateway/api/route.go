@@ -74,6 +74,7 @@ func (s *Server) table(channels []adapters.Route) ([]Route, error) {
 		agents(post, conv+"/claim", s.postClaim),
 		agents(post, conv+"/reply", s.postReply),
 		agents(post, conv+"/undo", s.postUndo),
+		agents(post, conv+"/resend", s.postResend),
 		agents(post, conv+"/note", s.postNote),
 		agents(post, conv+"/transfer", s.postTransfer),
 		agents(post, conv+"/escalate", s.postEscalate),

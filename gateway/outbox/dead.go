@@ -36,27 +36,36 @@ func (d *Dead) List(ctx context.Context, t store.Tenant, after string, limit int
 	return d.Store.DeadLetters(ctx, t, after, limit)
 }
 
-// Resend puts a dead letter back into its conversation's outbox; it will be tried as if it were new. The decision is in
-// the conversation's log and audit chain, in the same commit. store.ErrNotFound: it is not dead, or no longer.
-// conversation.ErrNotOwner: it is the bot's, and people have the conversation.
-func (d *Dead) Resend(ctx context.Context, t store.Tenant, row string, by conversation.Actor) (store.DeadLetter, error) {
-	return d.decide(ctx, t, row, by, false)
+// Redrive is what a person decided about a dead letter.
+type Redrive struct {
+	Tenant store.Tenant
+	Row    string
+	By     conversation.Actor
+	// Discard gives it up for good; else it goes back into its conversation's outbox and is tried as if it were new.
+	Discard bool
+	// In, when set, is the conversation that it must be of. Op makes the decision safe to repeat; empty: a new one.
+	In string
+	Op store.Token
 }
 
-// Discard gives a dead letter up for good.
-func (d *Dead) Discard(ctx context.Context, t store.Tenant, row string, by conversation.Actor) (store.DeadLetter, error) {
-	return d.decide(ctx, t, row, by, true)
-}
-
-func (d *Dead) decide(ctx context.Context, t store.Tenant, row string, by conversation.Actor, discard bool) (store.DeadLetter, error) {
-	dead, err := d.Store.DeadLetter(ctx, t, row)
+// Redrive carries a decision out. It is in the conversation's log and audit chain, in the same commit. store.ErrNotFound: it
+// is not dead, or no longer. conversation.ErrNotOwner: it is the bot's, and people have the conversation.
+func (d *Dead) Redrive(ctx context.Context, r Redrive) (store.DeadLetter, *conversation.State, error) {
+	dead, err := d.Store.DeadLetter(ctx, r.Tenant, r.Row)
 	if err != nil {
-		return dead, err
+		return dead, nil, err
+	}
+	if r.In != "" && dead.Ref.ID != r.In {
+		return store.DeadLetter{}, nil, store.ErrNotFound
+	}
+	token := d.IDs.Token
+	if r.Op != "" {
+		token = func() string { return string(r.Op) }
 	}
 	out := dead.Row.Out
-	_, err = step(ctx, d.Store, d.Now, d.IDs.Token, by, dead.Ref, dead.Row.Seq, out.ID, func(c *conversation.Draft, _ message.Status, s *store.Step) error {
-		s.Redrive = &store.Redrive{Row: row, Discard: discard}
-		if discard {
+	state, err := step(ctx, d.Store, d.Now, token, r.By, dead.Ref, dead.Row.Seq, out.ID, func(c *conversation.Draft, _ message.Status, s *store.Step) error {
+		s.Redrive = &store.Redrive{Row: r.Row, Discard: r.Discard}
+		if r.Discard {
 			return c.Do(conversation.Discard{ID: out.ID})
 		}
 		return c.Do(conversation.Resend{ID: out.ID, By: out.By})
@@ -64,5 +73,5 @@ func (d *Dead) decide(ctx context.Context, t store.Tenant, row string, by conver
 	if errors.Is(err, store.ErrStale) {
 		err = store.ErrNotFound // somebody was quicker
 	}
-	return dead, err
+	return dead, state, err
 }

@@ -142,12 +142,18 @@ func (b *Outbox) settleFinished(now time.Time) {
 		l.running--
 		l.tenant.running--
 		l.dirty.Store(true) // the conversation may have more
+		if now := (*b.lanes.Load())[laneKey{l.Tenant, l.Key}]; now != nil {
+			now.dirty.Store(true) // and the channel another lane by now
+		}
 		if now := (*b.lanes.Load())[laneKey{l.Tenant, l.Key}]; now != nil && now != l {
 			now.dirty.Store(true) // which is for the sender that there is now
 		}
 		if f.spare > 0 {
 			l.held.add(f.ref, now.Add(f.spare)) // it stays in hand
 		} else {
+			if l.inHand[f.ref] {
+				l.ready = append(l.ready, f.ref)
+			}
 			delete(l.inHand, f.ref)
 		}
 		if until := now.Add(f.rest); f.rest > 0 && until.After(l.rest) {

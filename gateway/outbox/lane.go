@@ -26,7 +26,7 @@ type lane struct {
 
 	ready   []store.Ref // handed out by the store, not begun
 	held    resting     // whose recipient has to be spared for a while
-	inHand  map[store.Ref]bool
+	inHand  map[store.Ref]bool // begun or held; true when the store has handed it out once more since
 	nextDue int64 // when the store has something again, ms; 0: nothing that it knows of
 	*counters
 }
@@ -95,10 +95,13 @@ func (l *lane) fresh(now time.Time, pending func(limit int) ([]store.Ref, int64,
 		for len(l.ready) > 0 {
 			r := l.ready[0]
 			l.ready = l.ready[1:]
-			if !l.inHand[r] {
+			if _, busy := l.inHand[r]; busy {
+				// Its send has ended in the store and not yet here: the store will not name it again for a while.
 				l.inHand[r] = true
-				return r, true, nil
+				continue
 			}
+			l.inHand[r] = false
+			return r, true, nil
 		}
 		if !l.dirty.Swap(false) && (l.nextDue == 0 || l.nextDue > now.UnixMilli()) {
 			return store.Ref{}, false, nil

@@ -24,6 +24,7 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"reflect"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -130,8 +131,8 @@ func New(ctx context.Context, o Options) *Outbox {
 }
 
 // Replace puts other channels in the place of those that there are. Sends under way end with the sender that they began
-// with; it may be closed when they have. A channel that stays keeps its figures, and if its sender is the same, its pace,
-// its breaker and what it has in hand, too.
+// with; it may be closed when they have. A channel whose sender stays goes on as it was; one that gets another keeps its
+// figures, not its pace and its breaker.
 func (b *Outbox) Replace(channels []Channel) {
 	b.mu.Lock()
 	b.replaced = &channels
@@ -141,16 +142,14 @@ func (b *Outbox) Replace(channels []Channel) {
 
 // lay makes the lanes of channels.
 func (b *Outbox) lay(channels []Channel) {
-	was := map[laneKey]*lane{}
+	was, lanes, by := map[laneKey]*lane{}, map[laneKey]*lane{}, map[store.Tenant]*tenant{}
 	if old := b.lanes.Load(); old != nil {
 		was = *old
 	}
-	lanes := make(map[laneKey]*lane, len(channels))
-	by := map[store.Tenant]*tenant{}
 	for _, l := range was {
-		by[l.Tenant] = l.tenant // sends under way count on
+		by[l.Tenant] = l.tenant // its sends that are under way go on counting
+		l.tenant.lanes, l.tenant.turn = nil, 0
 	}
-	listed := map[*tenant]bool{}
 	b.tenants = nil
 	for _, c := range channels {
 		t := by[c.Tenant]
@@ -158,14 +157,12 @@ func (b *Outbox) lay(channels []Channel) {
 			t = new(tenant)
 			by[c.Tenant] = t
 		}
-		if !listed[t] {
-			listed[t] = true
-			t.lanes, t.turn = nil, 0
+		if len(t.lanes) == 0 {
 			b.tenants = append(b.tenants, t)
 		}
 		key := laneKey{c.Tenant, c.Key}
 		l := was[key]
-		if l == nil || l.Sender != c.Sender {
+		if l == nil || !same(l.Sender, c.Sender) {
 			l = newLane(c, t)
 			if old := was[key]; old != nil {
 				l.counters = old.counters
@@ -175,6 +172,16 @@ func (b *Outbox) lay(channels []Channel) {
 		lanes[key] = l
 	}
 	b.lanes.Store(&lanes)
+	for key, l := range was {
+		if l.alarm && lanes[key] != l {
+			b.raise(Alarm{Tenant: l.Tenant.Name(), Channel: l.Key, Over: true})
+		}
+	}
+}
+
+// same reports whether two senders are one.
+func same(a, b adapters.Sender) bool {
+	return reflect.TypeOf(a) == reflect.TypeOf(b) && reflect.TypeOf(a).Comparable() && a == b
 }
 
 // hint hears of a durable step. It does not block.

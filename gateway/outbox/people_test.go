@@ -91,8 +91,7 @@ func TestFailedLater(t *testing.T) {
 	if len(dead) != 1 || dead[0].Code != "30005" || dead[0].Row.Out.ID != m {
 		t.Fatalf("dead letters: %+v", dead)
 	}
-	d := &Dead{Store: w.store, IDs: w.ids, Now: w.Now}
-	if _, err := d.Resend(t.Context(), w.tenant, dead[0].Row.ID, ann); err != nil {
+	if err := w.redrive(w.tenant, dead[0].Row.ID, ann, false); err != nil {
 		t.Fatal(err)
 	}
 	w.until("it is sent again", w.says(r, m, "sent", "failed:30005", "queued:resent", "sent"))
@@ -123,23 +122,23 @@ func TestDeadLetters(t *testing.T) {
 		t.Errorf("the second page: %+v, %q, %v", rest, next, err)
 	}
 	p.does(nil)
-	if _, err := d.Resend(t.Context(), w.tenant, one, admin); err != nil {
+	if err := w.redrive(w.tenant, one, admin, false); err != nil {
 		t.Fatal(err)
 	}
 	w.until("it is sent", w.says(r, ids[0], "failed:blocked", "queued:resent", "sent"))
-	if _, err := d.Discard(t.Context(), w.tenant, two, admin); err != nil {
+	if err := w.redrive(w.tenant, two, admin, true); err != nil {
 		t.Fatal(err)
 	}
 	if !w.says(r, ids[1], "failed:blocked", "discarded")() {
 		t.Errorf("the log says %v", w.statuses(r, ids[1]))
 	}
-	for name, try := range map[string]func() (store.DeadLetter, error){
-		"resend what was resent":     func() (store.DeadLetter, error) { return d.Resend(t.Context(), w.tenant, one, admin) },
-		"discard what was discarded": func() (store.DeadLetter, error) { return d.Discard(t.Context(), w.tenant, two, admin) },
-		"another tenant's":           func() (store.DeadLetter, error) { return d.Resend(t.Context(), w.tenantNamed("globex"), two, admin) },
-		"no id":                      func() (store.DeadLetter, error) { return d.Resend(t.Context(), w.tenant, "x", admin) },
+	for name, err := range map[string]error{
+		"resend what was resent":     w.redrive(w.tenant, one, admin, false),
+		"discard what was discarded": w.redrive(w.tenant, two, admin, true),
+		"another tenant's":           w.redrive(w.tenantNamed("globex"), two, admin, false),
+		"no id":                      w.redrive(w.tenant, "x", admin, false),
 	} {
-		if _, err := try(); !errors.Is(err, store.ErrNotFound) {
+		if !errors.Is(err, store.ErrNotFound) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -174,12 +173,11 @@ func TestResendWhilePeopleHaveIt(t *testing.T) {
 	w.until("it is dead", func() bool { return len(w.dead()) == 1 })
 	p.does(nil)
 	w.handoff(r)
-	d := &Dead{Store: w.store, IDs: w.ids, Now: w.Now}
-	if _, err := d.Resend(t.Context(), w.tenant, store.RowOf(m), ann); !errors.Is(err, conversation.ErrNotOwner) {
+	if err := w.redrive(w.tenant, store.RowOf(m), ann, false); !errors.Is(err, conversation.ErrNotOwner) {
 		t.Errorf("resending over people's heads: %v", err)
 	}
 	w.act(r, ann, conversation.Claim{Name: "Ann"}, conversation.Release{})
-	if _, err := d.Resend(t.Context(), w.tenant, store.RowOf(m), ann); err != nil {
+	if err := w.redrive(w.tenant, store.RowOf(m), ann, false); err != nil {
 		t.Errorf("resending after the release: %v", err)
 	}
 	w.until("it is sent", w.says(r, m, "failed:blocked", "queued:resent", "sent"))
@@ -191,4 +189,10 @@ func entry(t *testing.T, b []byte) (e audit.Entry) {
 		t.Fatal(err)
 	}
 	return e
+}
+
+func (w *world) redrive(t store.Tenant, row string, by conversation.Actor, discard bool) error {
+	d := &Dead{Store: w.store, IDs: w.ids, Now: w.Now}
+	_, _, err := d.Redrive(context.Background(), Redrive{Tenant: t, Row: row, By: by, Discard: discard})
+	return err
 }

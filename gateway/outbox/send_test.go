@@ -410,8 +410,23 @@ func TestReplace(t *testing.T) {
 	if s := w.box.Stats(); len(s) != 1 || s[0].Sent != 2 {
 		t.Errorf("figures: %+v", s)
 	}
+	// The same sender again: the lane goes on as it was.
+	lane := (*w.box.lanes.Load())[laneKey{w.tenant, sms}]
+	w.box.Replace([]Channel{w.channel(w.tenant, sms, fresh), w.channel(w.tenant, "acme.app", &provider{})})
+	w.box.dispatchedOnce(t)
+	if (*w.box.lanes.Load())[laneKey{w.tenant, sms}] != lane || len(w.box.Stats()) != 2 {
+		t.Error("a channel that stays was made anew")
+	}
+	fresh.does(fails(adapters.SendError{Code: "401", Class: adapters.SendOperator}))
+	w.bot(first, "three")
+	w.until("an alarm is raised", func() bool { return w.box.Stats()[1].NeedsOperator })
 	w.box.Replace(nil)
 	w.box.dispatchedOnce(t)
+	w.mu.Lock()
+	if n := len(w.alarms); n != 2 || !w.alarms[1].Over {
+		t.Errorf("alarms: %+v; one of a channel that is gone stays", w.alarms)
+	}
+	w.mu.Unlock()
 	if s := w.box.Stats(); len(s) != 0 {
 		t.Errorf("figures of what is gone: %+v", s)
 	}

@@ -7,6 +7,7 @@ import (
 
 	"turnout/adapters/message"
 	"turnout/gateway/conversation"
+	"turnout/gateway/outbox"
 	"turnout/gateway/store"
 )
 
@@ -150,6 +151,39 @@ func (q *Queue) Undo(ctx context.Context, to To, messageID string) (Result, erro
 			return d.Do(conversation.UndoHeld{ID: messageID})
 		}
 	})
+}
+
+// Resend decides about a message of a conversation that could not be delivered, or of which that is not known: it is sent
+// once more, or given up. The agent must hold the conversation. store.ErrNotFound: nothing of this message waits for a
+// decision.
+func (q *Queue) Resend(ctx context.Context, to To, messageID string, discard bool) (Result, error) {
+	body := struct {
+		Message string
+		Discard bool
+	}{messageID, discard}
+	o, snap, first, leave, err := q.begin(ctx, to, "resend", body)
+	defer leave()
+	if err != nil {
+		return Result{}, err
+	}
+	if first != nil {
+		return *first, nil
+	}
+	switch {
+	case q.Dead == nil:
+		return Result{}, store.ErrNotFound
+	case snap.State.Owner.Agent != to.Agent.ID && !to.Override:
+		return Result{}, conversation.ErrNotOwner
+	}
+	_, state, err := q.Dead.Redrive(ctx, outbox.Redrive{
+		Tenant: to.Agent.Tenant, Row: store.RowOf(messageID), By: to.actor(), Discard: discard, In: snap.Ref.ID, Op: store.Token(o.token),
+	})
+	if err != nil {
+		return Result{}, err
+	}
+	out := result(state)
+	out.Message = messageID
+	return out, nil
 }
 
 // Note adds a note, which no customer ever sees.

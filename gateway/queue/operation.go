@@ -134,6 +134,8 @@ func (r *Result) note(events []conversation.Event) {
 			r.Message = d.ID
 		case *conversation.Held:
 			r.Message, r.HeldUntil = d.ID, instant(d.Until)
+		case *conversation.StatusChanged:
+			r.Message = d.ID
 		case *conversation.Note:
 			r.Note = d.ID
 		}

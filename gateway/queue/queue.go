@@ -42,6 +42,7 @@ import (
 	"turnout/gateway/conversation"
 	"turnout/gateway/fault"
 	"turnout/gateway/id"
+	"turnout/gateway/outbox"
 	"turnout/gateway/store"
 )
 
@@ -105,6 +106,11 @@ type Blobs interface {
 	Open(ctx context.Context, r store.Ref, blob string) (io.ReadCloser, error)
 }
 
+// Dead carries out what people decide about messages that could not be delivered.
+type Dead interface {
+	Redrive(ctx context.Context, r outbox.Redrive) (store.DeadLetter, *conversation.State, error)
+}
+
 // Directory knows a tenant's people and queues.
 type Directory interface {
 	// Agent returns one of the tenant's people who may hold conversations.
@@ -126,6 +132,7 @@ type Options struct {
 	// Key derives operation ids from idempotency keys; 32 bytes, the same after a restart and on every node.
 	Key    []byte
 	Blobs  Blobs // nil: no attachment can be opened
+	Dead   Dead  // nil: no channel has an outbox
 	Faults fault.Injector
 	Log    *slog.Logger
 }

@@ -22,6 +22,7 @@ type cli struct {
 	Rules     rulesCmd     `cmd:"" help:"Test, explain, measure and publish rules."`
 	Audit     auditCmd     `cmd:"" help:"Export the audit log, and verify what was exported."`
 	Replay    replayCmd    `cmd:"" help:"Tell a conversation's log as a story, and recompute what was decided in it."`
+	Outbox    outboxCmd    `cmd:"" help:"Look after messages to customers that could not be delivered."`
 	Bench     benchCmd     `cmd:"" help:"Measure a gateway beside bare proxies."`
 	BenchPeer benchPeerCmd `cmd:"" hidden:""`
 }

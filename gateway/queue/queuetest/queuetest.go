@@ -19,6 +19,7 @@ import (
 	"turnout/gateway/conversation"
 	"turnout/gateway/fault"
 	"turnout/gateway/id"
+	"turnout/gateway/outbox"
 	"turnout/gateway/pipeline"
 	"turnout/gateway/queue"
 	"turnout/gateway/store"
@@ -163,7 +164,7 @@ func (k *Kit) Queue(t testing.TB, d queue.Directory) *queue.Queue {
 	t.Helper()
 	q, err := queue.New(queue.Options{
 		Pipeline: k.Pipeline, Store: k.Store, Directory: d, IDs: k.IDs, Now: k.Clock.Now, Key: bytes.Repeat([]byte{9}, 32),
-		Blobs: k.Store.Blobs(), Log: k.Logger,
+		Blobs: k.Store.Blobs(), Log: k.Logger, Dead: &outbox.Dead{Store: k.Store, IDs: k.IDs, Now: k.Clock.Now},
 		Faults: func(ctx context.Context, p fault.Point) error { return k.Faults.Hit(ctx, p) },
 	})
 	if err != nil {
@@ -222,6 +223,39 @@ func (k *Kit) Do(t testing.TB, ref store.Ref, c conversation.Command) {
 	_, err := k.Pipeline.Act(context.Background(), ref, conversation.Actor{Kind: conversation.System}, store.Token(k.IDs.Token()),
 		func(d *conversation.Draft) error { return d.Do(c) })
 	must(t, err)
+}
+
+// Dead makes a dead letter of something said in a conversation, as if its provider had refused it.
+func (k *Kit) Dead(t testing.TB, ref store.Ref, by message.By, text string) store.DeadLetter {
+	t.Helper()
+	ctx := context.Background()
+	commit := func(fill func(d *conversation.Draft, s *store.Step)) {
+		t.Helper()
+		snap, err := k.Store.Load(ctx, ref)
+		must(t, err)
+		op := k.IDs.Token()
+		d := conversation.Begin(snap.State, conversation.Env{Now: k.ms(), Op: op, Actor: conversation.Actor{Kind: conversation.System}})
+		s := store.Step{Ref: ref, Op: store.Token(op), Base: snap.Version}
+		fill(d, &s)
+		s.Events, s.State = d.Events, d.Result()
+		_, err = k.Store.Commit(ctx, s)
+		must(t, err)
+	}
+	m := k.IDs.New(id.Message, 0)
+	commit(func(d *conversation.Draft, s *store.Step) {
+		must(t, d.Do(conversation.Say{Sent: conversation.Sent{ID: m, Part: message.Part{Text: text}}}))
+		row := store.OutboxRow{ID: store.RowOf(m), Epoch: d.State.Epoch, Seq: d.State.Seq, At: d.Now(), Due: d.Now()}
+		row.Out = message.Outbound{ID: m, To: d.State.From, Part: message.Part{Text: text}, By: by}
+		s.Outbox = []store.OutboxRow{row}
+	})
+	row, err := k.Store.Lease(ctx, ref, k.ms(), k.ms()+1000)
+	must(t, err)
+	commit(func(_ *conversation.Draft, s *store.Step) {
+		s.Settle = &store.Settlement{Row: row.Row.ID, Token: row.Token, End: store.Bury, Code: "blocked"}
+	})
+	dead, err := k.Store.DeadLetter(ctx, ref.Tenant, store.RowOf(m))
+	must(t, err)
+	return dead
 }
 
 // Observe shows the pipeline what a channel has seen of a customer. The channel is there for as long as that takes.
