@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"turnout/adapters/adaptertest"
 	"turnout/adapters/builtin"
@@ -41,6 +42,8 @@ func TestReadmeSections(t *testing.T) {
 		var err error
 		if rest, ok := strings.CutPrefix(section, "adapter: web\n"); ok {
 			_, err = r.BuildChannel("web", adaptertest.YAML(rest), k.Deps)
+		} else if rest, ok := strings.CutPrefix(section, "adapter: callback\n"); ok {
+			_, err = r.BuildChannel("callback", adaptertest.YAML(rest), k.Deps)
 		} else {
 			rest = strings.TrimPrefix(section, "adapter: webhook\n")
 			if !strings.Contains(rest, "url:") {
@@ -73,5 +76,30 @@ func TestReadmeCommands(t *testing.T) {
 		if !strings.Contains(string(out), want) {
 			t.Errorf("the output has no %s:\n%s", want, out)
 		}
+	}
+}
+
+// TestReadmeCallback runs the commands of the callback channel, but for the port and the secret.
+func TestReadmeCallback(t *testing.T) {
+	k := adaptertest.New(t, "acme.app")
+	k.Clock.Advance(time.Since(adaptertest.Epoch))
+	r := builtin.Registry()
+	ch, err := r.BuildChannel("callback", adaptertest.YAML("url: http://127.0.0.1:1/\nsecret: env:IN\n"), k.Deps)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := adaptertest.Serve(t, ch)
+	script := strings.NewReplacer("http://127.0.0.1:8080", s.URL, "$(cat data/keys/app-in.secret)", adaptertest.SecretOf("env:IN")).Replace(blocks(t, "sh")[1])
+	out, err := exec.Command("sh", "-c", script).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for _, want := range []string{`{"messages":[{"id":"1","conversation":"c_`, `"code":"not_found"`} {
+		if !strings.Contains(string(out), want) {
+			t.Errorf("the output has no %s:\n%s", want, out)
+		}
+	}
+	if in := k.World.Inbounds(); len(in) != 1 || in[0].Text != "Hello!" {
+		t.Errorf("handed in: %+v", in)
 	}
 }

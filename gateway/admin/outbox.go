@@ -24,14 +24,14 @@ type Outbox struct {
 func (o Outbox) Routes() []api.Route {
 	read := []api.Role{api.RoleOwner, api.RoleAdmin, api.RoleSupervisor, api.RoleAuditor}
 	act := []api.Role{api.RoleOwner, api.RoleAdmin, api.RoleSupervisor}
-	row := func(method, path string, roles []api.Role, h api.Handler) api.Route {
-		return api.Route{Method: method, Path: "/v1/admin/" + path, Access: api.People, Roles: roles, Handle: h}
+	row := func(method, path string, roles []api.Role, scope api.Scope, h api.Handler) api.Route {
+		return api.Route{Method: method, Path: "/v1/admin/" + path, Access: api.People, Roles: roles, Scope: scope, Handle: h}
 	}
 	return []api.Route{
-		row("GET", "outbox", read, o.getChannels),
-		row("GET", "dead-letters", read, o.getDead),
-		row("POST", "dead-letters/{id}/replay", act, o.redrive(false)),
-		row("POST", "dead-letters/{id}/discard", act, o.redrive(true)),
+		row("GET", "outbox", read, api.ScopeOutboxRead, o.getChannels),
+		row("GET", "dead-letters", read, api.ScopeOutboxRead, o.getDead),
+		row("POST", "dead-letters/{id}/replay", act, api.ScopeOutboxWrite, o.redrive(false)),
+		row("POST", "dead-letters/{id}/discard", act, api.ScopeOutboxWrite, o.redrive(true)),
 	}
 }
 

@@ -50,17 +50,16 @@ spec: {name: Sue, role: supervisor, queues: [support], capacity: 1000, keys: [{i
 // app is an app of the shop's own: its customers write through it, and its server is the provider.
 type app struct {
 	*adaptertest.Provider
-	n  *node
-	ok bool // an id is taken once
+	n       *node
+	ok      bool   // an id is taken once
+	in, out string // the secrets
 }
 
 // newApp adds the app's channel to a node that does not run yet.
 func newApp(t *testing.T, n *node, idempotent bool) *app {
 	t.Helper()
-	a := &app{n: n, ok: idempotent}
-	a.Provider = adaptertest.NewProvider(t, a.read, func(w http.ResponseWriter, m adaptertest.Wire) {
-		fmt.Fprintf(w, `{"id":"app-%s"}`, m.ID)
-	})
+	a := &app{n: n, ok: idempotent, in: appSecret, out: signSecret}
+	a.Provider = adaptertest.NewProvider(t, a.read, a.take)
 	made := run(t, binary, "admin", "key", "sue-1")
 	n.keys["sue"] = field(made, "key:")
 	n.write("data/keys/app.secret", appSecret)
@@ -73,6 +72,10 @@ func newApp(t *testing.T, n *node, idempotent bool) *app {
 	return a
 }
 
+func (a *app) take(w http.ResponseWriter, m adaptertest.Wire) {
+	fmt.Fprintf(w, `{"id":"app-%s"}`, m.ID)
+}
+
 func (a *app) read(r *http.Request, body []byte) (adaptertest.Wire, bool) {
 	var m struct {
 		ID, To  string
@@ -82,7 +85,7 @@ func (a *app) read(r *http.Request, body []byte) (adaptertest.Wire, bool) {
 		Retry   bool
 	}
 	ok := json.Unmarshal(body, &m) == nil &&
-		r.Header.Get(hook.HeaderSignature) == hook.Sign([]byte(signSecret), r.Header.Get(hook.HeaderTimestamp), body)
+		r.Header.Get(hook.HeaderSignature) == hook.Sign([]byte(a.out), r.Header.Get(hook.HeaderTimestamp), body)
 	return adaptertest.Wire{
 		ID: m.ID, To: m.To, Text: m.Message.Text, Key: r.Header.Get("Idempotency-Key"), Attempt: m.Attempt, Retry: m.Retry, Part: body,
 	}, ok
@@ -129,7 +132,7 @@ func (a *app) once(ctx context.Context, path string, raw []byte, into any) error
 	}
 	ts := strconv.FormatInt(time.Now().Unix(), 10)
 	req.Header.Set(hook.HeaderTimestamp, ts)
-	req.Header.Set(hook.HeaderSignature, hook.Sign([]byte(appSecret), ts, raw))
+	req.Header.Set(hook.HeaderSignature, hook.Sign([]byte(a.in), ts, raw))
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return err
