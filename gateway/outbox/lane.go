@@ -24,10 +24,10 @@ type lane struct {
 	rest    time.Time // nothing is sent before
 	alarm   bool
 
-	ready   []store.Ref // handed out by the store, not begun
-	held    resting     // whose recipient has to be spared for a while
+	ready   []store.Ref        // handed out by the store, not begun
+	held    resting            // whose recipient has to be spared for a while
 	inHand  map[store.Ref]bool // begun or held; true when the store has handed it out once more since
-	nextDue int64 // when the store has something again, ms; 0: nothing that it knows of
+	nextDue int64              // when the store has something again, ms; 0: nothing that it knows of
 	*counters
 }
 
