@@ -19,19 +19,21 @@ import (
 	"testing"
 
 	"turnout/adapters/builtin"
+	"turnout/adapters/hook"
 	"turnout/gateway"
 	"turnout/gateway/api"
 	"turnout/gateway/api/client"
 	"turnout/gateway/config"
 )
 
-// bot is a bot on loopback. Its answers name it; what each request carried as Authorization is kept.
+// bot is a bot on loopback. Its answers name it; the last request is kept.
 type bot struct {
 	*httptest.Server
 	name string
 
 	mu    sync.Mutex
-	auth  []string
+	last  *http.Request
+	body  []byte        // of last
 	asked chan struct{} // gets a value for each call
 	hold  chan struct{} // a call waits for it, if it is set
 }
@@ -40,9 +42,9 @@ func newBot(t *testing.T, name string) *bot {
 	t.Helper()
 	b := &bot{name: name, asked: make(chan struct{}, 100)}
 	b.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, _ = io.Copy(io.Discard, r.Body)
+		body, _ := io.ReadAll(r.Body)
 		b.mu.Lock()
-		b.auth = append(b.auth, r.Header.Get("Authorization"))
+		b.last, b.body = r, body
 		hold := b.hold
 		b.mu.Unlock()
 		b.asked <- struct{}{}
@@ -53,6 +55,13 @@ func newBot(t *testing.T, name string) *bot {
 	}))
 	t.Cleanup(b.Close)
 	return b
+}
+
+// signedWith reports whether the last request was signed with a key.
+func (b *bot) signedWith(key string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.last.Header.Get(hook.HeaderSignature) == hook.Sign([]byte(key), b.last.Header.Get(hook.HeaderTimestamp), b.body)
 }
 
 // resource is the bot as a document of a resource file.

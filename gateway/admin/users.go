@@ -318,8 +318,8 @@ func (u *userRoutes) addKey(call *api.Call) (any, error) {
 		return nil, err
 	}
 	key, digest, err := api.NewKey(u.random, body.ID)
-	if err != nil {
-		return nil, api.Refuse("bad_request", "id is 1 to 64 letters, digits, - and _; the audit log names the key by it.")
+	if err != nil || strings.HasSuffix(body.ID, api.OldKey) {
+		return nil, api.Refuse("bad_request", "id is 1 to 64 letters, digits, - and _, and does not end in -old; the audit log names the key by it.")
 	}
 	_, err = u.edit(call, func(s *userSpec) error {
 		if slices.ContainsFunc(s.Keys, func(k userKey) bool { return k.ID == body.ID }) {
@@ -342,7 +342,7 @@ type rotateBody struct {
 
 const maxOverlap = 30 * 24 * 60 * 60
 
-// rotateKey gives a key another secret. With an overlap the old one lives on under the key's name and "-old".
+// rotateKey gives a key another secret. With an overlap the old one lives on under the key's name and api.OldKey.
 func (u *userRoutes) rotateKey(call *api.Call) (any, error) {
 	var body rotateBody
 	if err := call.Decode(&body); err != nil {
@@ -365,7 +365,7 @@ func (u *userRoutes) rotateKey(call *api.Call) (any, error) {
 		old := s.Keys[i]
 		made = keyMade{keyInfo{id, old.Expires, old.Scopes}, key}
 		s.Keys[i].SHA256 = digest
-		s.Keys = slices.DeleteFunc(s.Keys, func(k userKey) bool { return k.ID == id+"-old" })
+		s.Keys = slices.DeleteFunc(s.Keys, func(k userKey) bool { return k.ID == id+api.OldKey })
 		if body.Overlap > 0 {
 			until := u.now().Add(time.Duration(body.Overlap) * time.Second).UTC().Truncate(time.Second)
 			if old.Expires != nil && old.Expires.Before(until) {

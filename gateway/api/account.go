@@ -104,8 +104,12 @@ type accountKey struct {
 	id     string
 }
 
+// OldKey ends the id of a key that was rotated and still works: "laptop-old" was "laptop".
+const OldKey = "-old"
+
 type keyed struct {
 	account *Account
+	id      string
 	digest  [sha256.Size]byte
 	expires time.Time
 	scopes  []Scope
@@ -165,7 +169,11 @@ func (d *Accounts) add(a *Account) error {
 				return fmt.Errorf("key %q: scope %q is not known, or the account is no integration", k.ID, scope)
 			}
 		}
-		d.byKey[k.ID] = append(d.byKey[k.ID], keyed{account: a, digest: [sha256.Size]byte(raw), expires: k.Expires, scopes: k.Scopes})
+		key := keyed{account: a, id: k.ID, digest: [sha256.Size]byte(raw), expires: k.Expires, scopes: k.Scopes}
+		d.byKey[k.ID] = append(d.byKey[k.ID], key)
+		if name, old := strings.CutSuffix(k.ID, OldKey); old { // the key itself says the name that it was made with
+			d.byKey[name] = append(d.byKey[name], key)
+		}
 	}
 	return nil
 }

@@ -121,7 +121,7 @@ func (a *auth) key(key string) (principal, error) {
 	}
 	for _, k := range a.accounts().byKey[id] {
 		if hmac.Equal(sum[:], k.digest[:]) && (k.expires.IsZero() || a.now().Before(k.expires)) {
-			return principal{account: k.account, by: "key:" + id, expires: k.expires, scopes: k.scopes}, nil
+			return principal{account: k.account, by: "key:" + k.id, expires: k.expires, scopes: k.scopes}, nil
 		}
 	}
 	return principal{}, errUnauthenticated
