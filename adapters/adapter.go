@@ -205,6 +205,14 @@ type Prompt interface {
 	Prompt()
 }
 
+// Reacher is the add-on of a bot or a channel that speaks to a server: it can tell whether the server is there, without
+// asking it anything.
+type Reacher interface {
+	// Reach connects, under the same guard as a call and with TLS where a call has it, and hangs up. The error says what is
+	// wrong without any secret; it begins with the path of the field that it is about, where there is one ("url: …").
+	Reach(ctx context.Context) error
+}
+
 // Turn is what a bot is asked: one customer message or a burst of them.
 type Turn struct {
 	ID           string // "t_…", the idempotency key of the call

@@ -17,6 +17,7 @@ import (
 	"turnout/gateway/pipeline"
 	"turnout/gateway/resource"
 	"turnout/gateway/store"
+	"turnout/gateway/vault"
 )
 
 // assembly is everything that is built of a configuration and may be replaced by what is built of the next one. What is
@@ -99,7 +100,11 @@ func (g *Gateway) secretsOf(ctx context.Context, tenant string) (secretFunc, err
 	if err != nil {
 		return nil, err
 	}
-	sealed, err := g.vault.Read(ctx, handle)
+	return tenantSecrets(ctx, g.vault, handle, g.o.Secrets)
+}
+
+func tenantSecrets(ctx context.Context, v *vault.Vault, t store.Tenant, others secretFunc) (secretFunc, error) {
+	sealed, err := v.Read(ctx, t)
 	if err != nil {
 		return nil, err
 	}
@@ -107,7 +112,7 @@ func (g *Gateway) secretsOf(ctx context.Context, tenant string) (secretFunc, err
 		if name, ok := config.Sealed(ref); ok {
 			return sealed.Get(name)
 		}
-		return g.o.Secrets(ref)
+		return others(ref)
 	}, nil
 }
 

@@ -152,7 +152,7 @@ func New(ctx context.Context, o Options) (_ *Gateway, err error) {
 	g.reports = &outbox.Reports{Store: g.store, IDs: ids, Now: o.Now}
 
 	// What the configuration makes: reload.go does the same again while the node runs.
-	sets, err := g.readSets(ctx)
+	sets, err := setsOf(ctx, g.store)
 	if err != nil {
 		return nil, err
 	}

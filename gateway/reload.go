@@ -51,7 +51,7 @@ func (g *Gateway) changeConfig(
 	if g.stopped {
 		return resource.Applied{}, fmt.Errorf("changing the configuration: the node is stopping: %w", store.ErrUnavailable)
 	}
-	sets, err := g.readSets(ctx)
+	sets, err := setsOf(ctx, g.store)
 	if err != nil {
 		return resource.Applied{}, err
 	}
@@ -97,21 +97,6 @@ func (g *Gateway) changeConfig(
 		g.log.Warn("settings have changed that take effect with the next start", "settings", strings.Join(applied.Restart, ", "))
 	}
 	return applied, nil
-}
-
-// readSets returns the newest version of every tenant that the store knows.
-func (g *Gateway) readSets(ctx context.Context) (map[string]resource.Version, error) {
-	tenants, err := g.store.Tenants(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("listing tenants: %w", err)
-	}
-	sets := map[string]resource.Version{}
-	for _, t := range tenants {
-		if sets[t.Name()], err = resource.Current(ctx, g.store, t); err != nil {
-			return nil, err
-		}
-	}
-	return sets, nil
 }
 
 func storedOf(sets map[string]resource.Version) (out []config.Stored) {

@@ -23,6 +23,22 @@ type folderLock struct {
 	lock *pebble.Lock
 }
 
+// InUseError says that another process has the store open.
+type InUseError struct {
+	Dir string
+	PID int // 0: not known
+	Err error
+}
+
+func (e *InUseError) Error() string {
+	if e.PID == 0 {
+		return fmt.Sprintf("opening store in %s: another process has it open: %v", e.Dir, e.Err)
+	}
+	return fmt.Sprintf("opening store in %s: process %d has it open: %v", e.Dir, e.PID, e.Err)
+}
+
+func (e *InUseError) Unwrap() error { return e.Err }
+
 // lockFolder makes dir durably when it is missing and locks db within it.
 func lockFolder(fs vfs.FS, dir, db string) (*folderLock, error) {
 	if err := makeFolder(fs, db); err != nil {
@@ -31,10 +47,8 @@ func lockFolder(fs vfs.FS, dir, db string) (*folderLock, error) {
 	l := &folderLock{fs: fs, pid: fs.PathJoin(dir, "pid")}
 	lock, err := pebble.LockDirectory(db, fs)
 	if err != nil {
-		if pid, ok := readPID(fs, l.pid); ok {
-			return nil, fmt.Errorf("opening store in %s: process %d has it open: %w", dir, pid, err)
-		}
-		return nil, fmt.Errorf("opening store in %s: another process has it open: %w", dir, err)
+		pid, _ := readPID(fs, l.pid)
+		return nil, &InUseError{Dir: dir, PID: pid, Err: err}
 	}
 	l.lock = lock
 	if err := writeFile(fs, l.pid, []byte(strconv.Itoa(os.Getpid())+"\n")); err != nil && !isFull(err) {
