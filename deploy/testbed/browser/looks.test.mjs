@@ -99,6 +99,16 @@ test("on a desktop the page stays usable beside it", async () => {
   assert.equal(await dialog(page).isVisible(), true);
 });
 
+test("dark follows the page while it is open", async () => {
+  const page = await s.chat();
+  const dark = () => dialog(page).evaluate((p) => p.classList.contains("dark"));
+  assert.equal(await dark(), false);
+  await page.evaluate(() => (document.documentElement.dataset.theme = "dark"));
+  await until(dark);
+  await page.evaluate(() => (document.documentElement.dataset.theme = "light"));
+  await until(async () => !(await dark()));
+});
+
 test("Spanish comes with it", async () => {
   s.site.lang = "es-MX";
   const page = await s.page({ bypassCSP: true });

@@ -1,6 +1,7 @@
 // The chat on a customer's site: what it does.
 import assert from "node:assert/strict";
 import { createHmac } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { afterEach, test } from "node:test";
 import { identitySecret } from "./lib/gateway.mjs";
 import { bubbles, dialog, field, later, launcher, log, open, person, say, sees, shot, shows, stage, until } from "./lib/stage.mjs";
@@ -54,6 +55,42 @@ test("under a strict policy: the bot, a person, the bot again", async () => {
   await plain.goto(`${s.site.origin}/shop.css`);
   const bare = await plain.evaluate(() => Object.keys(window));
   assert.deepEqual((await names()).filter((n) => !bare.includes(n)), ["turnout"], "one name is left on the page");
+});
+
+test("the page for channel admins tells the truth: its tag and its policy are enough", async () => {
+  const readme = readFileSync(new URL("../../../adapters/README.md", import.meta.url), "utf8").split("## Five minutes: put the chat on your site")[1];
+  const block = (kind) => new RegExp("```" + kind + "\\n(.*?)```", "s").exec(readme)[1].trim();
+  const here = (text) => text.replaceAll("https://chat.acme.example", s.gateway.base).replaceAll("wss://chat.acme.example", s.gateway.base.replace("http", "ws")).replaceAll("acme.web", "shop.web");
+  s.site.policy = `default-src 'none'; style-src 'self'; require-trusted-types-for 'script'; ${here(block("text"))}`;
+  s.site.head = here(block("html"));
+  const page = await s.page();
+  await page.goto(`${s.site.origin}/bare.html`);
+  await open(page);
+  await say(page, "five minutes");
+  await sees(page, "You said: five minutes");
+  assert.deepEqual(page.complaints, []);
+
+  // A nonce instead of the address, and no script tag but that one.
+  s.site.policy = `default-src 'none'; style-src 'self'; script-src 'nonce-abc'; ${here(block("text")).split("; ")[1]}`;
+  s.site.head = here(block("html")).replace("<script ", '<script nonce="abc" ');
+  await page.goto(`${s.site.origin}/bare.html`);
+  await open(page);
+  await sees(page, "You said: five minutes");
+  assert.deepEqual(page.complaints, []);
+});
+
+test("the place in line moves when those ahead are helped", async () => {
+  const first = await s.chat();
+  await person(first).click();
+  await sees(first, "You are next");
+  const second = await s.chat();
+  await person(second).click();
+  await sees(second, "2nd in line");
+  await shot(second, "second-in-line");
+  await s.gateway.agent("presence", {});
+  const [id] = await s.gateway.queue();
+  await s.gateway.agent(`conversations/${id}/claim`, {});
+  await sees(second, "You are next");
 });
 
 test("asking for a person while the bot is at work", async () => {
@@ -146,7 +183,7 @@ test("the network goes and comes back", async () => {
   await say(page, "two");
   await say(page, "three");
   await sees(page, "Waits for the connection");
-  assert.equal((await bubbles(page)).filter((b) => b.startsWith("waiting me")).length, 2);
+  await until(async () => (await bubbles(page)).filter((b) => b.startsWith("waiting me")).length === 2);
   await shot(page, "offline");
   s.gateway.wire.mend();
   await page.context().setOffline(false);

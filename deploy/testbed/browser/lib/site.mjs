@@ -15,6 +15,8 @@ export class Site {
   /** Attributes added to the tag. */
   tag = "";
   lang = "en";
+  /** What is in the head of bare.html. */
+  head = "";
   theme = "";
 
   static async start() {
@@ -49,6 +51,7 @@ export class Site {
     }
     body = body
       .replaceAll("GATEWAY", this.gateway)
+      .replaceAll("HEAD", this.head)
       .replaceAll("TAG", this.tag)
       .replaceAll("LANG", this.lang)
       .replaceAll("THEME", this.theme && `data-theme="${this.theme}"`);
