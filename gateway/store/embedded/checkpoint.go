@@ -12,7 +12,6 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 
 	"turnout/gateway/audit"
-	"turnout/gateway/id"
 	"turnout/gateway/store"
 )
 
@@ -329,109 +328,6 @@ func (s *Store) seal(ctx context.Context, t store.Tenant, next audit.Checkpoint,
 	return s.apply(b)
 }
 
-// unmark takes the marks of chains away that end where a checkpoint says.
-func (s *Store) unmark(ctx context.Context, t store.Tenant, heads []audit.ChainHead) error {
-	var byPart [id.Partitions][]audit.ChainHead
-	for _, h := range heads {
-		if h.Chain == t.Name() {
-			if err := s.unmarkOwn(ctx, t, h); err != nil {
-				return err
-			}
-			continue
-		}
-		part, err := id.Partition(id.Conversation, h.Chain)
-		if err != nil {
-			return fmt.Errorf("%w: no chain %q", errUnsound, h.Chain)
-		}
-		byPart[part] = append(byPart[part], h)
-	}
-	for _, list := range byPart {
-		if len(list) == 0 {
-			continue
-		}
-		if err := s.unmarkPart(ctx, t, list); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// unmarkPart is unmark for the chains of one partition.
-func (s *Store) unmarkPart(ctx context.Context, t store.Tenant, heads []audit.ChainHead) error {
-	p, err := s.lockWrite(ctx, store.Ref{Tenant: t, ID: heads[0].Chain})
-	if err != nil {
-		return err
-	}
-	defer s.unlockWrite(p)
-	b := s.db.NewBatch()
-	defer b.Close()
-	var covered []store.Ref
-	for _, h := range heads {
-		r := store.Ref{Tenant: t, ID: h.Chain}
-		head, err := s.lastEntry(r)
-		if err != nil {
-			return err
-		}
-		if head != h.Head {
-			continue // it has grown on: the next checkpoint's
-		}
-		if err := b.Delete(movedKey(t, h.Chain), nil); err != nil {
-			return fmt.Errorf("building the end of a mark: %w", err)
-		}
-		covered = append(covered, r)
-	}
-	if err := s.applyLater(b); err != nil {
-		return err
-	}
-	for _, r := range covered {
-		if rec := s.cache.get(r); rec != nil && rec.marked {
-			free := *rec
-			free.marked = false
-			s.cache.put(&free)
-		}
-	}
-	return nil
-}
-
-// unmarkOwn is unmark for the tenant's own chain.
-func (s *Store) unmarkOwn(ctx context.Context, t store.Tenant, h audit.ChainHead) error {
-	if err := s.enter(ctx); err != nil {
-		return err
-	}
-	defer s.life.RUnlock()
-	keys, err := s.tenant(t)
-	if keys == nil || err != nil {
-		return err
-	}
-	keys.chain.Lock()
-	defer keys.chain.Unlock()
-	head, err := s.ownHead(t)
-	if err != nil || head != h.Head {
-		return err
-	}
-	b := s.db.NewBatch()
-	defer b.Close()
-	if err := b.Delete(movedKey(t, h.Chain), nil); err != nil {
-		return fmt.Errorf("building the end of a mark: %w", err)
-	}
-	return s.applyLater(b)
-}
-
-// applyLater writes a batch that need not be durable before the next one that is.
-func (s *Store) applyLater(b *pebble.Batch) error {
-	if b.Empty() {
-		return nil
-	}
-	if err := s.trouble.now(); err != nil {
-		return err
-	}
-	if err := b.Commit(pebble.NoSync); err != nil {
-		s.fail(err)
-		return store.ErrUnavailable
-	}
-	return nil
-}
-
 // Sent implements store.Audit.
 func (s *Store) Sent(ctx context.Context, t store.Tenant, n uint64) error {
 	if err := s.enter(ctx); err != nil {
@@ -471,71 +367,6 @@ func (s *Store) sent(t store.Tenant) (uint64, error) {
 func notFound(missing bool) error {
 	if missing {
 		return store.ErrNotFound
-	}
-	return nil
-}
-
-// checkCheckpoints looks that the checkpoints of each tenant follow each other and vouch for the chains as they stand. Who
-// signed them is for those to see who have a key.
-func (s *Store) checkCheckpoints(ctx context.Context, rep *store.Report) error {
-	tenants, err := s.Tenants(ctx)
-	if err != nil {
-		return err
-	}
-	for _, t := range append(tenants, store.Operator) {
-		if err := s.checkCheckpointsOf(ctx, t, rep); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (s *Store) checkCheckpointsOf(ctx context.Context, t store.Tenant, rep *store.Report) error {
-	fault := func(format string, args ...any) {
-		rep.Faults = append(rep.Faults, fmt.Sprintf("tenant %s: ", t.Name())+fmt.Sprintf(format, args...))
-	}
-	var last audit.Checkpoint
-	var hash [32]byte
-	heads := map[string]audit.Head{}
-	for {
-		list, err := s.Checkpoints(ctx, t, last.Number, 16)
-		if errors.Is(err, errCheckpoint) {
-			fault("checkpoints after %d: %v", last.Number, err)
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if len(list) == 0 {
-			break
-		}
-		for _, sealed := range list {
-			c, err := audit.ReadCheckpoint(sealed.Note)
-			if err != nil || c.Number != last.Number+1 || c.Previous != hash || c.Tenant != t.Name() {
-				fault("checkpoint %d: it does not follow the one before", last.Number+1)
-				return nil
-			}
-			if root, err := audit.Root(sealed.Heads); err != nil || root != c.Root || c.Heads != len(sealed.Heads) {
-				fault("checkpoint %d: its root is not that of its heads", c.Number)
-			}
-			for _, h := range sealed.Heads {
-				heads[h.Chain] = h.Head
-			}
-			last, hash = c, c.Hash()
-		}
-	}
-	for chain, h := range heads {
-		name := chain
-		if name == t.Name() {
-			name = ""
-		}
-		entries, err := s.Entries(ctx, t, name, h.N-1, 1)
-		if err != nil && !errors.Is(err, store.ErrNotFound) {
-			return err
-		}
-		if len(entries) != 1 || sha256.Sum256(entries[0]) != h.Hash {
-			fault("chain %s: entry %d is not the one that a checkpoint vouches for", chain, h.N)
-		}
 	}
 	return nil
 }

@@ -177,6 +177,12 @@ func TestCheckFinds(t *testing.T) {
 			k := checkpointKey(w.r.Tenant, 1)
 			set(w, k, bytes.Replace(get(w, k), []byte("heads 2"), []byte("heads 3"), 1))
 		},
+		"mark lost": func(w rows) {
+			if err := w.s.Append(w.t.Context(), w.r.Tenant, audit.Entry{Type: "login"}); err != nil {
+				w.t.Fatal(err)
+			}
+			del(movedKey(w.r.Tenant, "acme"))(w)
+		},
 		"head changed": func(w rows) {
 			k := checkpointKey(w.r.Tenant, 1)
 			set(w, k, flip(get(w, k)))
