@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	"turnout/gateway/config"
 	"turnout/gateway/id"
 	"turnout/rules"
+	"turnout/rules/lab"
 	"turnout/rules/signal"
 )
 
@@ -133,26 +135,30 @@ func CheckRules(name string, data []byte) (CheckReport, error) {
 }
 
 func (r *CheckReport) addRules(sources []rules.Source) error {
-	set, err := rules.Load(sources)
-	if err != nil {
-		return err
+	if len(sources) == 0 {
+		return nil
 	}
 	detector, err := signal.NewLexical()
 	if err != nil {
 		return fmt.Errorf("building signals: %w", err)
 	}
-	r.Rules += set.Len()
-	for _, t := range set.Test(detector) {
-		r.Tests++
-		if t.Passed() {
-			continue
+	bench, err := lab.Open(sources, detector)
+	if errors.Is(err, lab.ErrNoRules) {
+		return nil // an empty list is allowed
+	}
+	if err != nil {
+		return err
+	}
+	report := bench.Test()
+	r.Rules += report.Rules
+	r.Tests += report.Tests
+	r.Failed += report.Failed
+	for _, c := range report.Cases {
+		if !c.Passed {
+			r.Failures = append(r.Failures, FailedTest{
+				Rule: c.Rule, At: fmt.Sprintf("%s:%d:%d", c.File, c.Line, c.Column), Message: strings.Join(slices.Concat(c.Problems, c.Because), "; "),
+			})
 		}
-		f := FailedTest{Rule: t.Rule, At: fmt.Sprintf("%s:%d:%d", t.File, t.Line, t.Column)}
-		if f.Message = fmt.Sprintf("match is %t, the test wants %t", t.Got, t.Want); t.Err != nil {
-			f.Message = t.Err.Error()
-		}
-		r.Failed++
-		r.Failures = append(r.Failures, f)
 	}
 	return nil
 }

@@ -231,3 +231,31 @@ func FuzzReadTests(f *testing.F) {
 		}
 	})
 }
+
+func FuzzReadExample(f *testing.F) {
+	for _, seed := range []string{"text: hello\nbot: {text: hi, confidence: 0.2}\nbefore: [{text: a, bot: b}]\n", "- a", "", "{text: a, now: 2026-03-09, queues: {a: {waiting: 1}}}"} {
+		f.Add([]byte(seed))
+	}
+	set, err := rules.Load([]rules.Source{{Name: "p", Data: []byte(policy)}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	explainer, err := rules.NewExplainer(set)
+	if err != nil {
+		f.Fatal(err)
+	}
+	d := lexical(f)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		e, err := rules.ReadExample(rules.Source{Name: "f.yaml", Data: data})
+		var faults rules.Faults
+		if err != nil {
+			if !errors.As(err, &faults) || len(faults) == 0 {
+				t.Fatalf("error without faults: %v", err)
+			}
+			return
+		}
+		for _, phase := range []rules.Phase{rules.Inbound, rules.Answer} {
+			explainer.Explain(e.Exchange(phase, d))
+		}
+	})
+}

@@ -70,7 +70,7 @@ type Group struct {
 
 // Backtest judges the dialogues of in, a JSON object a line, turn by turn until the first handoff, as live messages are
 // judged. A broken line ends it with its number.
-func (b *Bench) Backtest(in io.Reader) (*Backtest, error) {
+func (b *Workbench) Backtest(in io.Reader) (*Backtest, error) {
 	t := &Backtest{}
 	at := map[string]int{}
 	for _, r := range b.Set.Rules() {
@@ -116,7 +116,7 @@ func (b *Bench) Backtest(in io.Reader) (*Backtest, error) {
 }
 
 // judge plays a dialogue and returns the rule that hands it over, "" for none.
-func (b *Bench) judge(d *Dialogue, t *Backtest, at map[string]int) (handoff string) {
+func (b *Workbench) judge(d *Dialogue, t *Backtest, at map[string]int) (handoff string) {
 	var m signal.Memory
 	var tags []string
 	matched := map[string]bool{}

@@ -12,8 +12,8 @@ import (
 	"turnout/rules/signal"
 )
 
-// Bench is a set of rules with what is needed to work on it.
-type Bench struct {
+// Workbench is a set of rules with what is needed to work on it.
+type Workbench struct {
 	Set       *rules.Set
 	Tests     []rules.Scenario
 	Detector  signal.Detector
@@ -22,7 +22,7 @@ type Bench struct {
 
 // Open compiles files of rules and reads files of tests; which is which is seen from their first key. Faults of all files
 // come together, as rules.Faults.
-func Open(files []rules.Source, d signal.Detector) (*Bench, error) {
+func Open(files []rules.Source, d signal.Detector) (*Workbench, error) {
 	var sources, tests []rules.Source
 	for _, f := range files {
 		if rules.NamedTests(f.Data) {
@@ -45,13 +45,13 @@ func Open(files []rules.Source, d signal.Detector) (*Bench, error) {
 		return nil, faults
 	}
 	if set.Len() == 0 {
-		return nil, errNoRules
+		return nil, ErrNoRules
 	}
 	explainer, err := rules.NewExplainer(set)
 	if err != nil {
 		return nil, err
 	}
-	return &Bench{Set: set, Tests: scenarios, Detector: d, explainer: explainer}, nil
+	return &Workbench{Set: set, Tests: scenarios, Detector: d, explainer: explainer}, nil
 }
 
 // Budget is what the patterns of a rule may take on a text of 8 KiB, as a node has it.
@@ -59,7 +59,7 @@ const Budget = 5 * time.Millisecond
 
 // Lint says what is probably not meant, and which rules a node would refuse because their patterns take too long. clock is
 // one that only goes forward.
-func (b *Bench) Lint(clock func() time.Duration) rules.Faults {
+func (b *Workbench) Lint(clock func() time.Duration) rules.Faults {
 	findings := b.Set.Lint()
 	refs := map[string]rules.RuleRef{}
 	for _, r := range b.Set.Rules() {
@@ -75,4 +75,5 @@ func (b *Bench) Lint(clock func() time.Duration) rules.Faults {
 	return findings
 }
 
-var errNoRules = errors.New(`there are no rules among the files: name at least one that begins with "rules:"`)
+// ErrNoRules says that none of the files has a rule.
+var ErrNoRules = errors.New(`there are no rules among the files: name at least one that begins with "rules:"`)

@@ -15,7 +15,7 @@ import (
 	"turnout/rules/signal"
 )
 
-func open(t *testing.T, files ...rules.Source) *lab.Bench {
+func open(t *testing.T, files ...rules.Source) *lab.Workbench {
 	t.Helper()
 	d, err := signal.NewLexical()
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 )
 
 // Explain explains x by the rules of its phase.
-func (b *Bench) Explain(x *rules.Exchange) *rules.Explanation { return b.explainer.Explain(x) }
+func (b *Workbench) Explain(x *rules.Exchange) *rules.Explanation { return b.explainer.Explain(x) }
 
 // Show writes an explanation for people: the rules that matched or failed part by part, the others in a line each. With
 // full, all part by part; with only, that rule and no other.

@@ -36,7 +36,7 @@ type Case struct {
 
 // Test runs all tests: the rules' own, each against its rule, and the files', each against all rules. only, when not
 // empty, are the rules whose own tests are run, and then no others.
-func (b *Bench) Test(only ...string) *Report {
+func (b *Workbench) Test(only ...string) *Report {
 	r := &Report{Rules: b.Set.Len()}
 	tested := map[string]bool{}
 	counts := map[string]int{}
@@ -89,7 +89,7 @@ func (r *Report) add(c Case) {
 	r.Cases = append(r.Cases, c)
 }
 
-func (b *Bench) because(id string, x *rules.Exchange) []string {
+func (b *Workbench) because(id string, x *rules.Exchange) []string {
 	trace, ok := b.explainer.Rule(id, x)
 	if !ok || trace.Because == "" {
 		return nil
@@ -98,7 +98,7 @@ func (b *Bench) because(id string, x *rules.Exchange) []string {
 }
 
 // becauseOf explains a rule on the last exchange of its phase.
-func (b *Bench) becauseOf(id string, played []*rules.Exchange) []string {
+func (b *Workbench) becauseOf(id string, played []*rules.Exchange) []string {
 	on := ""
 	for _, rule := range b.Set.Rules() {
 		if rule.ID == id {

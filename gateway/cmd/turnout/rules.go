@@ -35,7 +35,7 @@ type ruleFiles struct {
 }
 
 // open reads and compiles the files.
-func (f *ruleFiles) open() (*lab.Bench, error) {
+func (f *ruleFiles) open() (*lab.Workbench, error) {
 	sources, err := readFiles(f.Files, f.Tenant)
 	if err != nil {
 		return nil, err

@@ -137,7 +137,7 @@ func (c *rulesExplainCmd) example() (*rules.Example, error) {
 }
 
 // known reports a rule that is not there as an error.
-func known(bench *lab.Bench, id string) error {
+func known(bench *lab.Workbench, id string) error {
 	for _, r := range bench.Set.Rules() {
 		if id == "" || r.ID == id {
 			return nil
