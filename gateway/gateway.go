@@ -208,6 +208,7 @@ func New(ctx context.Context, o Options) (_ *Gateway, err error) {
 func (g *Gateway) admin(signer *audit.Signer, detector signal.Detector) []api.Route {
 	return slices.Concat(
 		g.auditRoutes(g.o, signer, detector),
+		admin.Exports{Store: g.store, Now: g.o.Now, Log: g.log.With("component", "export")}.Routes(),
 		admin.Rules{Book: g.rules.Book, Log: g.store.Log}.Routes(),
 		admin.Outbox{Dead: g.dead, Stats: g.outbox.Stats}.Routes(),
 		admin.Config(g, g.store),

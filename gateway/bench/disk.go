@@ -19,14 +19,23 @@ type Disk struct {
 	P99US    float64 `json:"sync_p99_us"`
 }
 
+// String returns the figures for people.
+func (d Disk) String() string {
+	s := fmt.Sprintf("write of %d bytes and sync: median %.0f µs, p99 %.0f µs (%d in %s)", syncBytes, d.MedianUS, d.P99US, d.Syncs, d.Dir)
+	if d.InMemory {
+		s += "\nTHE FOLDER LIES IN MEMORY: nothing is durable there; choose one on a disk"
+	}
+	return s
+}
+
 const (
 	syncBytes = 512
 	maxSyncs  = 500
 	syncTime  = 2 * time.Second
 )
 
-// measureDisk appends to a file in dir and syncs each write.
-func measureDisk(dir string) (_ Disk, err error) {
+// MeasureDisk appends to a file in dir and syncs each write: at most 500 times and for about 2 s. The file is gone after it.
+func MeasureDisk(dir string) (_ Disk, err error) {
 	f, err := os.CreateTemp(dir, "sync-*")
 	if err != nil {
 		return Disk{}, fmt.Errorf("measuring the disk: %w", err)

@@ -109,10 +109,7 @@ func (r Report) String() string {
 		l.Connections, l.Conversations, l.MessageBytes, l.ReplyBytes, l.Rounds, l.RoundSeconds)
 	fmt.Fprintf(&b, "gateway       %d commits a turn, durable, encrypted, audited; %d rules\n", l.CommitsPerTurn, l.Rules)
 	fmt.Fprintf(&b, "machine       %d cores (%s), %s, %s\n", r.Machine.Cores, r.Machine.Arch, r.Machine.Kernel, r.Machine.Go)
-	fmt.Fprintf(&b, "disk          write of %d bytes and sync: median %.0f µs, p99 %.0f µs (%d in %s)\n", syncBytes, d.MedianUS, d.P99US, d.Syncs, d.Dir)
-	if d.InMemory {
-		b.WriteString("              THE FOLDER LIES IN MEMORY: nothing is durable there; choose one on a disk\n")
-	}
+	fmt.Fprintf(&b, "disk          %s\n", strings.ReplaceAll(d.String(), "\n", "\n              "))
 	for _, out := range r.LeftOut {
 		fmt.Fprintf(&b, "LEFT OUT      %s: %s\n", out.Name, out.Reason)
 	}

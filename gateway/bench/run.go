@@ -39,7 +39,7 @@ func Run(ctx context.Context, o Options) (_ Report, err error) {
 			err = errors.Join(err, os.RemoveAll(dir))
 		}
 	}()
-	if b.report.Disk, err = measureDisk(dir); err != nil {
+	if b.report.Disk, err = MeasureDisk(dir); err != nil {
 		return b.report, err
 	}
 	if err := b.start(ctx); err != nil {

@@ -6,6 +6,7 @@ package id
 import (
 	"encoding/base32"
 	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -108,6 +109,16 @@ func Partition(k Kind, v string) (int, error) {
 		return 0, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
 	return int(b[0])<<2 | int(b[1])>>6, nil
+}
+
+// Time returns the time at which the id was made, in milliseconds, or ErrMalformed when v is no id of kind k.
+func Time(k Kind, v string) (time.Time, error) {
+	if _, err := Partition(k, v); err != nil {
+		return time.Time{}, err
+	}
+	var b [16]byte
+	_, _ = enc.Decode(b[:], []byte(v[2:])) // Partition has decoded it
+	return time.UnixMilli(int64(binary.BigEndian.Uint64(b[:]) >> 6 & (1<<48 - 1))).UTC(), nil
 }
 
 // PartitionOf returns the partition in which everything of one sender lies: a hash of tenant, channel and address.

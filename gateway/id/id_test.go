@@ -22,6 +22,12 @@ func TestPartitionSurvivesTheID(t *testing.T) {
 		if _, err := Partition(Message, v); err == nil {
 			t.Fatal("an id of another kind was taken")
 		}
+		if made, err := Time(Conversation, v); err != nil || made.UnixMilli() != ms {
+			t.Fatalf("Time(%q) = %v, %v; want %d", v, made, err, ms)
+		}
+		if _, err := Time(Message, v); err == nil {
+			t.Fatal("an id of another kind has a time")
+		}
 	})
 }
 

@@ -33,20 +33,7 @@ type auditExportCmd struct {
 }
 
 func (c *auditExportCmd) Run(ctx context.Context) error {
-	if c.Out == "-" {
-		return c.export(ctx, os.Stdout)
-	}
-	// What is there under the name is a whole export.
-	part := c.Out + ".part"
-	f, err := os.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	err = errors.Join(c.export(ctx, f), f.Sync(), f.Close())
-	if err == nil {
-		return os.Rename(part, c.Out)
-	}
-	return errors.Join(err, os.Remove(part))
+	return toFile(c.Out, func(w io.Writer) error { return c.export(ctx, w) })
 }
 
 // export asks the node, or reads its folder when the node does not run.

@@ -12,6 +12,28 @@ import (
 )
 
 type benchCmd struct {
+	Turns benchTurnsCmd `cmd:"" default:"withargs" help:"Measure a gateway beside bare proxies (the default)."`
+	Disk  benchDiskCmd  `cmd:"" help:"Measure how long a folder's disk takes to make a small write durable: every answer to a customer waits for one."`
+}
+
+type benchDiskCmd struct {
+	Folder string `arg:"" optional:"" default:"." type:"existingdir" help:"A folder on the disk, best the data folder of a node; this one by default."`
+	JSON   bool   `name:"json" help:"Print the figures as JSON."`
+}
+
+func (c *benchDiskCmd) Run() error {
+	d, err := bench.MeasureDisk(c.Folder)
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return json.NewEncoder(os.Stdout).Encode(d)
+	}
+	fmt.Println(d)
+	return nil
+}
+
+type benchTurnsCmd struct {
 	Rounds        int           `default:"5" help:"How often each side is loaded."`
 	Round         time.Duration `default:"3s" help:"How long each time."`
 	Connections   int           `default:"64" help:"Open at a time."`
@@ -23,7 +45,7 @@ type benchCmd struct {
 	JSON          bool          `name:"json" help:"Print the report as JSON."`
 }
 
-func (c *benchCmd) Run(ctx context.Context) error {
+func (c *benchTurnsCmd) Run(ctx context.Context) error {
 	report, err := bench.Run(ctx, bench.Options{
 		Rounds: c.Rounds, Round: c.Round, Connections: c.Connections, Conversations: c.Conversations,
 		Peers: c.Peers, Dir: c.Dir, Keep: c.Keep, Turnout: c.Turnout, Progress: os.Stderr,

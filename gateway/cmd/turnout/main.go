@@ -23,7 +23,8 @@ type cli struct {
 	Audit     auditCmd     `cmd:"" help:"Export the audit log, and verify what was exported."`
 	Replay    replayCmd    `cmd:"" help:"Tell a conversation's log as a story, and recompute what was decided in it."`
 	Outbox    outboxCmd    `cmd:"" help:"Look after messages to customers that could not be delivered."`
-	Bench     benchCmd     `cmd:"" help:"Measure a gateway beside bare proxies."`
+	Export    exportCmd    `cmd:"" help:"Write figures of conversations for other programs."`
+	Bench     benchCmd     `cmd:"" help:"Measure what a turn costs, and the disk under it."`
 	BenchPeer benchPeerCmd `cmd:"" hidden:""`
 }
 
