@@ -38,7 +38,9 @@ func (c *exportConversationsCmd) Run(ctx context.Context) error {
 
 type exportMetricsCmd struct{ exportFlags }
 
-func (c *exportMetricsCmd) Run(ctx context.Context) error { return c.export(ctx, "metrics", url.Values{}) }
+func (c *exportMetricsCmd) Run(ctx context.Context) error {
+	return c.export(ctx, "metrics", url.Values{})
+}
 
 // export fetches what is exported from the node.
 func (f *exportFlags) export(ctx context.Context, what string, q url.Values) error {
