@@ -126,10 +126,10 @@ func exportQuery(c *api.Call) (q query, err error) {
 	default:
 		return q, api.Refuse(problem.CodeBadRequest, "format must be jsonl or csv.")
 	}
-	if q.from, err = instant(c, "from"); err != nil {
+	if q.from, err = instantOf(c, "from"); err != nil {
 		return q, err
 	}
-	if q.to, err = instant(c, "to"); err != nil {
+	if q.to, err = instantOf(c, "to"); err != nil {
 		return q, err
 	}
 	if !q.to.IsZero() && q.to.Before(q.from) {
@@ -138,7 +138,7 @@ func exportQuery(c *api.Call) (q query, err error) {
 	return q, nil
 }
 
-func instant(c *api.Call, name string) (time.Time, error) {
+func instantOf(c *api.Call, name string) (time.Time, error) {
 	v := c.Query(name)
 	if v == "" {
 		return time.Time{}, nil
