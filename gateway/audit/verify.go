@@ -69,10 +69,11 @@ func VerifyExport(r io.Reader, o VerifyOptions) (Verdict, error) {
 		}
 		v.line(line)
 		if v.ended {
-			if _, more, err := v.in.peek(); err != nil || !more {
-				if err != nil {
-					return Verdict{}, err
-				}
+			_, more, err := v.in.peek()
+			if err != nil {
+				return Verdict{}, err
+			}
+			if !more {
 				break
 			}
 		}

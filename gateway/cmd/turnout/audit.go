@@ -55,7 +55,10 @@ func (c *auditExportCmd) export(ctx context.Context, w io.Writer) error {
 	}
 	defer body.Close()
 	end := lastLine{}
-	if _, err := io.Copy(w, io.TeeReader(body, &end)); err != nil {
+	seen := showing(body, "exporting", 0)
+	_, err = io.Copy(w, io.TeeReader(seen, &end))
+	seen.done()
+	if err != nil {
 		return fmt.Errorf("reading the export: %w", err)
 	}
 	if !end.whole() {
@@ -125,7 +128,7 @@ func (c *auditVerifyCmd) Run() error {
 		}
 		o.Copies = append(o.Copies, copies...)
 	}
-	in := os.Stdin
+	in, size := os.Stdin, int64(0)
 	if c.Export != "-" {
 		f, err := os.Open(c.Export)
 		if err != nil {
@@ -133,8 +136,13 @@ func (c *auditVerifyCmd) Run() error {
 		}
 		defer f.Close()
 		in = f
+		if info, err := f.Stat(); err == nil {
+			size = info.Size()
+		}
 	}
-	v, err := audit.VerifyExport(in, o)
+	seen := showing(in, "verifying", size)
+	v, err := audit.VerifyExport(seen, o)
+	seen.done()
 	if err != nil {
 		return err
 	}
