@@ -1,6 +1,9 @@
 package rules
 
 import (
+	"encoding/json"
+	"fmt"
+	"math"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -254,5 +257,33 @@ rules:
 	}
 	if r := e.Explain(x).Rules[1]; r.Rule != "a" || r.Result != Tripped || !strings.HasPrefix(r.Because, "it would have matched") {
 		t.Errorf("a tripped rule is explained as %+v", r)
+	}
+}
+
+// TestExplainHoldsLittle holds that every value can be written as JSON and that long ones are cut.
+func TestExplainHoldsLittle(t *testing.T) {
+	deep := any("end")
+	for range 3000 {
+		deep = []any{deep}
+	}
+	x := &Exchange{
+		Message: message.Inbound{Text: strings.Repeat("é", 40_000)}, Turns: 1,
+		Profile: &message.Profile{Fields: map[string]any{"nan": math.NaN(), "list": []any{math.Inf(1)}, "deep": deep, "long": strings.Repeat("x", 5000)}},
+	}
+	var b strings.Builder
+	b.WriteString("rules:\n")
+	for i, when := range []string{
+		`turns / (turns - 1) > 3`, `profile.fields.nan == profile.fields.list`, `profile.fields.deep == 1 || profile.fields.long == "y"`,
+		`text + text == "x"`, `upper(text) contains "zzz"`,
+	} {
+		fmt.Fprintf(&b, "  - {id: r%d, why: w, when: '%s', then: {tags: [x]}}\n", i, when)
+	}
+	e := explainText(t, b.String(), x)
+	out, err := json.Marshal(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(out) > 30_000 || !strings.Contains(string(out), `"+Inf"`) || !strings.Contains(string(out), `"NaN"`) {
+		t.Errorf("%d bytes: %.3000s", len(out), out)
 	}
 }

@@ -29,6 +29,9 @@ func (s *Set) Slow(budget time.Duration, clock func() time.Duration) []Timing {
 		}
 		v := &patterns{}
 		ast.Walk(&tree, v)
+		if v.size() < smallPattern {
+			continue
+		}
 		var took time.Duration
 		for _, p := range v.found {
 			took += patternCost(p, budget, clock)
@@ -40,7 +43,23 @@ func (s *Set) Slow(budget time.Duration, clock func() time.Duration) []Timing {
 	return slow
 }
 
+// smallPattern is the compiled size below which patterns need not be measured: a step takes less than 10 ns, and a window has
+// 8,192 places.
+const smallPattern = 60
+
 type patterns struct{ found []string }
+
+// size is the number of instructions of all patterns.
+func (v *patterns) size() (n int) {
+	for _, p := range v.found {
+		if parsed, err := syntax.Parse(p, syntax.Perl); err == nil {
+			if program, err := syntax.Compile(parsed.Simplify()); err == nil {
+				n += len(program.Inst)
+			}
+		}
+	}
+	return n
+}
 
 // Visit implements ast.Visitor.
 func (v *patterns) Visit(node *ast.Node) {

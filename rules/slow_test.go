@@ -12,6 +12,7 @@ func TestSlow(t *testing.T) {
 	set, err := Load([]Source{{Name: "r", Data: []byte(`
 rules:
   - {id: plain, why: w, when: 'phrase("chest pain") || turns > 3', then: {tags: [x]}}
+  - {id: small, why: w, when: 'text matches "(?i)case-[0-9]+"', then: {tags: [x]}}
   - {id: pattern, why: w, when: 'turns > 99 && text matches "([a-z]{1,30}){1,9}9"', then: {tags: [x]}}
 `)}})
 	if err != nil {

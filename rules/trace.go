@@ -1,8 +1,10 @@
 package rules
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -290,8 +292,41 @@ func valueNode(source string, fields []field, read func(f *frame) (any, error), 
 		n.State = Broken
 		return n
 	}
-	n.State, n.Value = Evaluated, value
+	n.State, n.Value = Evaluated, told(value)
 	return n
+}
+
+// mostTold is how much of a value an explanation holds, in bytes: a long text stands in it once per rule that reads it.
+const mostTold = 1000
+
+// told is a value as an explanation can hold it: short, and something that JSON can write.
+func told(value any) any {
+	switch v := value.(type) {
+	case nil, bool, int:
+		return v
+	case float64:
+		if math.IsNaN(v) || math.IsInf(v, 0) {
+			return fmt.Sprint(v)
+		}
+		return v
+	case string:
+		return shortened(v)
+	}
+	b, err := json.Marshal(value)
+	switch {
+	case err != nil:
+		return shortened(fmt.Sprint(value))
+	case len(b) > mostTold:
+		return shortened(string(b))
+	}
+	return value
+}
+
+func shortened(s string) string {
+	if len(s) <= mostTold {
+		return s
+	}
+	return cut(s, mostTold) + "…"
 }
 
 // errUnread stands for parts that have no value by themselves.

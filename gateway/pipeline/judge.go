@@ -92,7 +92,7 @@ func (p *Pipeline) judgeAnswer(ctx context.Context, ch *Channel, s *conversation
 func (p *Pipeline) eval(book Rulebook, version int, set *rules.Set, x *rules.Exchange) rules.Verdict {
 	start := time.Now()
 	v := set.Eval(x)
-	book.Judged(version, set, x, &v, time.Since(start))
+	book.Judged(version, set, x, v.Failed, time.Since(start))
 	return v
 }
 
@@ -197,6 +197,7 @@ type Rulebook interface {
 	Version(ctx context.Context, n int) (*rules.Set, error)
 	// Ready says why this node must judge nothing now; nil: it may.
 	Ready() error
-	// Judged is told how an exchange was judged by a set of version n. It keeps nothing of x.
-	Judged(n int, set *rules.Set, x *rules.Exchange, v *rules.Verdict, took time.Duration)
+	// Judged is told which rules failed when an exchange was judged by a set of version n, and how long that took. It keeps
+	// nothing of x.
+	Judged(n int, set *rules.Set, x *rules.Exchange, failed []rules.Failure, took time.Duration)
 }

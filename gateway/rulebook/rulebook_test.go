@@ -392,7 +392,7 @@ func (w *world) judge(n node, text string) rules.Verdict {
 	set, v := n.Current()
 	x := &rules.Exchange{Message: message.Inbound{Text: text}, Turns: 4}
 	verdict := set.Eval(x)
-	n.Judged(v, set, x, &verdict, 0)
+	n.Judged(v, set, x, verdict.Failed, 0)
 	return verdict
 }
 
@@ -492,7 +492,7 @@ func TestBudget(t *testing.T) {
 	x := &rules.Exchange{Turns: 4}
 	for range 5 {
 		verdict := set.Eval(x)
-		n.Judged(v, set, x, &verdict, 7*time.Millisecond)
+		n.Judged(v, set, x, verdict.Failed, 7*time.Millisecond)
 	}
 	state, err := n.State(t.Context())
 	if err != nil || len(state.Tripped) != 1 || state.Tripped[0].Rule != "other" || !state.Tripped[0].Slow {

@@ -61,10 +61,10 @@ type Tripped struct {
 	Until    time.Time `json:"until"`
 }
 
-// Judged tells the book how an exchange was judged by a set of version n, and how long that took. It does nothing about a
-// verdict without failures within the budget.
-func (b *Book) Judged(n int, set *rules.Set, x *rules.Exchange, v *rules.Verdict, took time.Duration) {
-	if len(v.Failed) == 0 && took <= b.o.Trip.Budget {
+// Judged tells the book which rules failed when an exchange was judged by a set of version n, and how long that took. It does
+// nothing when none did and it took no longer than the budget.
+func (b *Book) Judged(n int, set *rules.Set, x *rules.Exchange, failed []rules.Failure, took time.Duration) {
+	if len(failed) == 0 && took <= b.o.Trip.Budget {
 		return
 	}
 	var slow []string
@@ -79,7 +79,7 @@ func (b *Book) Judged(n int, set *rules.Set, x *rules.Exchange, v *rules.Verdict
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, f := range v.Failed {
+	for _, f := range failed {
 		b.failed(n, f.Rule, false)
 	}
 	for _, rule := range slow {
