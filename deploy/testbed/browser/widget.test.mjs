@@ -310,13 +310,21 @@ test("a page hears what happens, and signs its user out", async () => {
 });
 
 test("the site vouches for its user", async () => {
-  const page = await s.chat();
-  await say(page, "who am I?");
-  await sees(page, "You said: who am I?");
   const part = (v) => Buffer.from(JSON.stringify(v)).toString("base64url");
   const body = `${part({ alg: "HS256", typ: "JWT" })}.${part({ sub: "k-17", name: "Jane Sample", exp: Math.floor(Date.now() / 1000) + 600 })}`;
   const jwt = `${body}.${createHmac("sha256", identitySecret).update(body).digest("base64url")}`;
-  await page.evaluate((token) => turnout.identify(() => Promise.resolve(token)), jwt);
+  const page = await s.page();
+  await page.goto(s.site.origin);
+  await launcher(page).waitFor();
+  await page.evaluate((token) => {
+    window.asked = 0;
+    return turnout.identify(() => (window.asked++, Promise.resolve(token)));
+  }, jwt);
+  assert.equal(await page.evaluate(() => window.asked), 0, "nobody is asked before anybody chats");
+  await open(page);
+  await until(() => page.evaluate(() => window.asked === 1));
+  await say(page, "who am I?");
+  await sees(page, "You said: who am I?");
   await person(page).click();
   await sees(page, "You are next");
   const rows = (await s.gateway.agent("queue")).items;

@@ -7,6 +7,8 @@ import type { Chat, Stage } from "./stage.ts";
 import { choose, en, speech, type Strings } from "./strings.ts";
 import { View } from "./view.ts";
 
+const minute = 60_000;
+
 const languages: Record<string, () => Promise<Partial<Strings>>> = {
   en: async () => en,
   es: async () => (await import("./lang/es.ts")).es,
@@ -22,8 +24,11 @@ export async function start(stage: Stage): Promise<Chat> {
   let view: View | null = null;
   const engine = new Engine(world(stage, url), url, tag, (fresh) => {
     const owner = engine.thread.owner.kind;
-    // Whether the loader should come back to this conversation by itself, on the next page.
-    if (engine.thread.events.length > 0 && owner !== "closed") stage.shelf.set("live", "1");
+    // Until when the loader should come back to this conversation by itself, on later pages: people may answer after days,
+    // a bot does at once.
+    const last = engine.thread.events.at(-1);
+    const stays = owner === "bot" ? 30 * minute : 7 * 24 * 60 * minute;
+    if (last && owner !== "closed") stage.shelf.set("live", String(Date.parse(last.at) + stays));
     else if (engine.current) stage.shelf.drop("live");
     if (fresh && engine.current) {
       if (fresh.type === "owner" && fresh.owner) stage.emit("owner", { kind: fresh.owner.kind, name: fresh.owner.name });

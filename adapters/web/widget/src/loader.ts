@@ -29,6 +29,9 @@ const known = (window as unknown as { turnout?: { mount(o: Options): void; versi
 const tables: Record<string, Partial<Strings>> = {};
 const listeners = new Map<string, Set<(what: never) => void>>();
 let mounted: Mounted | null = null;
+let who: Statement | null = null; // of the site about its visitor, over all mounts
+
+type Statement = string | (() => Promise<string>);
 
 const api = {
   version: __VERSION__,
@@ -44,14 +47,20 @@ const api = {
   },
   open: () => mounted?.open(true),
   close: () => mounted?.close(),
-  /** Tells who the visitor is, in the words of your server: a JWT, or a function that gets one. */
-  identify: async (statement: string | (() => Promise<string>)): Promise<void> => {
-    const chat = await mounted?.load();
-    if (!chat) throw new Error("turnout: there is no chat on this page");
-    await chat.identify(typeof statement === "string" ? statement : await statement());
+  /**
+   * Tells who the visitor is, in the words of your server: a JWT, or a function that gets one. A chat that nobody has
+   * opened asks for it when somebody does, so pages that nobody chats on cost nothing. Otherwise the promise says whether
+   * it was taken.
+   */
+  identify: (statement: Statement): Promise<void> => {
+    who = statement;
+    return mounted?.identify() ?? Promise.resolve();
   },
   /** Forgets the visitor on this device, for when your site signs its user out. */
-  reset: () => mounted?.reset(),
+  reset(): void {
+    who = null;
+    mounted?.reset();
+  },
   /** Adds a language, or changes words of one, before mount. */
   language(tag: string, words: Partial<Strings>): void {
     tables[tag] = { ...tables[tag], ...words };
@@ -126,7 +135,7 @@ class Mounted {
     this.dark.addEventListener("change", this.paint);
     if (this.o.open) this.open(true);
     // A conversation goes on where it was, also closed: somebody may answer.
-    else if (this.shelf.get("live") || this.shelf.names().some((n) => n.startsWith("out."))) void this.load().catch(() => {});
+    else if (Number(this.shelf.get("live")) > Date.now() || this.shelf.names().some((n) => n.startsWith("out."))) void this.load().catch(() => {});
   }
 
   private build(): void {
@@ -196,6 +205,12 @@ class Mounted {
     else for (const name of this.shelf.names()) if (name !== "face") this.shelf.drop(name);
   }
 
+  async identify(): Promise<void> {
+    if (!this.loading || !who) return;
+    const chat = await this.load();
+    await chat.identify(typeof who === "string" ? who : await who());
+  }
+
   load(): Promise<Chat> {
     this.loading ??= this.start().catch((err: unknown) => {
       this.loading = null;
@@ -235,6 +250,8 @@ class Mounted {
     }
     this.chat = chat;
     this.paint();
+    // What the visitor does meanwhile is theirs all the same: the session stays.
+    if (who) queueMicrotask(() => this.identify().catch((err: unknown) => console.warn("turnout: who the visitor is was not taken", err)));
     return chat;
   }
 
