@@ -120,8 +120,9 @@ func NewExplainer(s *Set) (*Explainer, error) {
 // Explain judges x and says of every rule why it came to its result.
 func (e *Explainer) Explain(x *Exchange) *Explanation {
 	out := &Explanation{Phase: x.Phase.String(), Verdict: e.set.Eval(x)}
-	for _, r := range e.set.rules {
-		out.Rules = append(out.Rules, e.explain(r, x, &out.Verdict))
+	looks := e.look(e.set.rules, x)
+	for i, r := range e.set.rules {
+		out.Rules = append(out.Rules, e.explain(r, looks[i], x, &out.Verdict))
 	}
 	return out
 }
@@ -133,13 +134,13 @@ func (e *Explainer) Rule(id string, x *Exchange) (RuleTrace, bool) {
 			y := *x
 			y.Phase = r.phase
 			v := e.set.Eval(&y)
-			return e.explain(r, &y, &v), true
+			return e.explain(r, e.look([]*rule{r}, &y)[0], &y, &v), true
 		}
 	}
 	return RuleTrace{}, false
 }
 
-func (e *Explainer) explain(r *rule, x *Exchange, v *Verdict) RuleTrace {
+func (e *Explainer) explain(r *rule, l look, x *Exchange, v *Verdict) RuleTrace {
 	t := RuleTrace{
 		Rule: r.id, Why: r.why, At: fmt.Sprintf("%s:%d", r.file, r.line), On: r.phase.String(), Mode: r.mode.String(),
 		Locked: r.locked, Rank: r.rank,
@@ -148,18 +149,16 @@ func (e *Explainer) explain(r *rule, x *Exchange, v *Verdict) RuleTrace {
 		t.Result = OtherPhase
 		return t
 	}
-	var failed bool
-	t.Condition, t.Whole, failed = e.look(r, x)
-	holds, _ := t.Condition.Value.(bool)
+	t.Condition, t.Whole = l.node, l.whole
 	switch {
-	case failed:
+	case l.failed:
 		t.Result = Failed
-	case holds:
+	case l.node.holds():
 		t.Result = Matched
 	default:
 		t.Result = NotMatched
 	}
-	t.Because = t.Condition.because(failed)
+	t.Because = l.node.because(l.failed)
 	switch {
 	case r.mode == Off:
 		t.Because, t.Result = would[t.Result]+t.Because, SwitchedOff
@@ -177,23 +176,42 @@ var would = map[Result]string{
 	Matched: "it would have matched: ", NotMatched: "it would not have matched: ", Failed: "it could not have been evaluated: ",
 }
 
-// look evaluates a rule over the window and, if it is locked and the text longer, over the whole text, as Eval does.
-func (e *Explainer) look(r *rule, x *Exchange) (n *Node, whole, failed bool) {
+// look is what the condition of a rule came to.
+type look struct {
+	node          *Node
+	whole, failed bool // it saw the whole text; it could not be evaluated
+}
+
+// look evaluates the rules of x's phase over the window, and the locked ones that have not come to anything over the whole
+// text if it is longer, as Eval does.
+func (e *Explainer) look(list []*rule, x *Exchange) []look {
 	f := e.frames.Get().(*frame)
 	f.x = x
 	defer func() {
 		f.x, f.texts, f.folded, f.values = nil, [textCount]string{}, [textCount]string{}, env{}
 		e.frames.Put(f)
 	}()
-	for _, limit := range []int{window, math.MaxInt} {
-		f.show(e.phases[r.phase], limit)
-		f.failed = false
-		n = e.trees[r.id](f)
-		if holds, _ := n.Value.(bool); holds || f.failed || !r.locked || !f.longer(limit) {
-			return n, limit != window, f.failed
+	looks := make([]look, len(list))
+	f.show(e.phases[x.Phase], window)
+	for i, r := range list {
+		if r.phase == x.Phase {
+			f.failed = false
+			looks[i] = look{node: e.trees[r.id](f)}
+			looks[i].failed = f.failed
 		}
 	}
-	return n, true, f.failed
+	if !f.longer(window) {
+		return looks
+	}
+	f.show(e.phases[x.Phase], math.MaxInt)
+	for i, r := range list {
+		if r.phase == x.Phase && r.locked && !looks[i].failed && !looks[i].node.holds() {
+			f.failed = false
+			looks[i] = look{node: e.trees[r.id](f), whole: true}
+			looks[i].failed = f.failed
+		}
+	}
+	return looks
 }
 
 // effects says what r did in v.
