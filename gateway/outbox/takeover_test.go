@@ -251,7 +251,10 @@ func TestFlakyProvider(t *testing.T) {
 }
 
 func flaky(t *testing.T, idempotent bool) {
-	const conversations, parts = 100, 10
+	conversations, parts := 100, 10
+	if testing.Short() { // the race detector makes each of them slow
+		conversations = 20
+	}
 	w := newWorld(t)
 	p := &provider{policy: adapters.SendPolicy{Idempotent: idempotent, Attempts: 1000, MaxAge: 1 << 62}}
 	var mu sync.Mutex

@@ -156,7 +156,7 @@ func (w *world) build(s Store, channels ...Channel) {
 // the clock.
 func (w *world) until(what string, cond func() bool) {
 	w.Helper()
-	late := time.NewTimer(60 * time.Second)
+	late := time.NewTimer(5 * time.Minute)
 	defer late.Stop()
 	again := time.NewTicker(5 * time.Millisecond)
 	defer again.Stop()
