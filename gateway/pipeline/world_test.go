@@ -143,6 +143,7 @@ func (b *scripted) turns() []adapters.Turn {
 }
 
 type setup struct {
+	push        bool // the channel goes through the outbox
 	rules       string
 	bot         *pipeline.Bot
 	captureOver int
@@ -213,7 +214,7 @@ func (w *world) start(s setup) {
 		Handle: w.tenant, Rules: book, Queue: "support", Queues: map[string]bool{"support": true, "emergency": true},
 		BareRequests: !s.noBare, IdleNew: s.idle, CaptureOver: s.captureOver, Limits: s.limits,
 	}
-	channels := []*pipeline.Channel{{Key: "acme.web", Tenant: tenant, Bot: w.ladder, ReopenWithin: 30 * time.Minute}}
+	channels := []*pipeline.Channel{{Key: "acme.web", Tenant: tenant, Bot: w.ladder, ReopenWithin: 30 * time.Minute, Push: s.push}}
 	if s.second != nil {
 		channels = append(channels, &pipeline.Channel{Key: "acme.second", Tenant: tenant, Bot: s.second, ReopenWithin: 30 * time.Minute})
 	}
