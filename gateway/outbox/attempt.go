@@ -203,6 +203,10 @@ func (b *Outbox) settle(l *lane, row *store.LeasedRow, v verdict) {
 	switch {
 	case err == nil:
 		l.count(v)
+		if v.end == store.Bury {
+			b.Log.Warn("a message could not be delivered and waits for a decision", "channel", l.Key, "conversation", row.Ref.ID,
+				"message", row.Row.Out.ID, "code", v.code, "attempts", row.Attempt)
+		}
 	case errors.Is(err, store.ErrStale):
 		b.Log.Warn("a send ended after its lease", "channel", l.Key, "conversation", row.Ref.ID)
 	default:

@@ -122,3 +122,37 @@ func say(t *testing.T, url, customer string) {
 		t.Fatalf("%d %s", resp.StatusCode, answer)
 	}
 }
+
+// A fault in a channel's section is told with its place.
+func TestCheckNamesThePlaceInACallbackChannel(t *testing.T) {
+	dir := layOut(t, map[string]string{"shop.yaml": shop + `---
+kind: channel
+name: app
+spec:
+  adapter: callback
+  config:
+    url: ftp://app.example
+    secret: env:APP_SECRET
+    tolerance: 2h
+    inbound:
+      id: body.id
+      from: body.from.(
+      text: body.text
+`})
+	_, stderr, ok := run(t, dir, "check", "turnout.yaml")
+	for _, want := range []string{"shop.yaml:20:10: ", "url: must begin with http", "shop.yaml:22:16: ", "tolerance: must lie between"} {
+		if ok || !strings.Contains(stderr, want) {
+			t.Errorf("no %q in\n%s", want, stderr)
+		}
+	}
+	dir = layOut(t, map[string]string{"shop.yaml": shop + `---
+kind: channel
+name: app
+spec:
+  adapter: callback
+  config: {url: "https://app.example", secret: "env:A", inbound: {id: body.id, from: "body.from.(", text: body.text}}
+`})
+	if _, stderr, ok = run(t, dir, "check", "turnout.yaml"); ok || !strings.Contains(stderr, "shop.yaml:19:86: ") || !strings.Contains(stderr, "inbound.from: 1:11") {
+		t.Errorf("an expression: %s", stderr)
+	}
+}
