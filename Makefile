@@ -31,7 +31,7 @@ BROWSER_READY := $(BROWSER)/node_modules/.package-lock.json
 
 # Web apps: each is a folder with package.json and src, whose `npm run build` fills dist, which a Go package embeds. A new
 # one is a line here. Nothing is installed or built again while what it is made of stays the same.
-WEB_APPS  := adapters/web/widget
+WEB_APPS  := adapters/web/widget gateway/console
 WEB_BUILT := $(WEB_APPS:%=$(CACHE)/web/%.built)
 
 export CHROMIUM
@@ -130,7 +130,7 @@ $(CACHE)/bin/staticcheck: Makefile | need-go
 
 # $(call web-app,folder): what it is made of, and the stamps of what was built and tested from that.
 define web-app
-$(CACHE)/web/$(1).built: $(1)/node_modules/.package-lock.json $$(wildcard $(1)/*.json $(1)/*.mjs $(1)/*.ts) $$(shell find $(1)/src -type f)
+$(CACHE)/web/$(1).built: $(1)/node_modules/.package-lock.json $$(wildcard $(1)/*.json $(1)/*.mjs $(1)/*.ts $(1)/*.js $(1)/*.html $(1)/public/*) $$(shell find $(1)/src -type f)
 	@echo "building $(1)"
 	@cd $(1) && npm run --silent check && npm run --silent build
 	@mkdir -p $$(@D) && touch $$@

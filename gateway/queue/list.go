@@ -63,6 +63,8 @@ type Row struct {
 type Preview struct {
 	Seq  uint64     `json:"seq"`
 	By   message.By `json:"by"`
+	// Kind is what the customer did, where that was not to write.
+	Kind message.Kind `json:"kind,omitempty"`
 	Text string     `json:"text"`
 	At   time.Time  `json:"at"`
 }
@@ -231,6 +233,9 @@ func preview(e *conversation.Event) *Preview {
 	switch d := e.Data.(type) {
 	case *conversation.Received:
 		p.By, p.Text = message.ByCustomer, d.In.Text
+		if d.In.Kind != message.Text {
+			p.Kind = d.In.Kind
+		}
 	case *conversation.Sent:
 		p.By, p.Text = d.By, d.Part.Text
 	}

@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 
-const program = process.env.TURNOUT_BIN ?? fileURLToPath(new URL("../../../../bin/turnout", import.meta.url));
+export const program = process.env.TURNOUT_BIN ?? fileURLToPath(new URL("../../../../bin/turnout", import.meta.url));
 
 /** Listens on a free loopback port. */
 async function listen(server, port = 0) {
@@ -92,7 +92,8 @@ export class Gateway {
   log = "";
 
   /**
-   * @param {{origins: string[], channel?: string}} o channel: further lines of the channel's section, indented by four
+   * @param {{origins: string[], channel?: string, more?: string}} o channel: further lines of the channel's section,
+   * indented by four; more: further resources
    */
   static async start(o) {
     const g = new Gateway();
@@ -161,7 +162,7 @@ spec:
       on: inbound
       when: phrase("stolen card")
       then: {handoff: {queue: support}}
-`,
+${o.more ?? ""}`,
     );
     await g.run();
     return g;

@@ -13,6 +13,7 @@ const typingEvery = 3_000;
 const listsRest = 300; // between two readings of the lists
 const listLimit = 200;
 export const mostPanes = 5;
+const firstPanes = 3;
 
 export interface Settings {
   /** Seconds that a reply can be undone. */
@@ -115,7 +116,13 @@ export class Desk extends Source {
       this.conversations.get(id)?.changed();
       this.changed();
     };
-    this.outbox.onresult = (r) => this.conversations.get(r.conversation)?.result(r);
+    this.outbox.onresult = (r) => {
+      const c = this.conversations.get(r.conversation);
+      c?.result(r);
+      // The log may have been quicker than the answer.
+      const id = r.message ?? r.note ?? "";
+      if (c?.events.some((e) => e.message?.id === id || e.note?.id === id)) this.outbox.seen(c.id, [id]);
+    };
   }
 
   private signedOut(): void {
@@ -229,6 +236,10 @@ export class Desk extends Source {
         if (c && this.visible(r.conversation)) this.markRead(r.conversation);
       }
       if (this.listed) this.announce();
+      if (!this.listed && this.box.get("panes") === undefined) {
+        // A device that knows no panes yet begins with what the agent has.
+        for (const r of this.mine.filter((r) => !r.snoozed_until).slice(0, firstPanes)) this.open(r.conversation, false);
+      }
       this.known = new Set(this.waiting.map((r) => r.conversation));
       this.presence = { ...this.presence, load: this.mine.length };
       this.listed = true;

@@ -28,6 +28,8 @@ export interface Send {
   why?: string;
 }
 
+/** For how long a request may be repeated under its key: a day less than the server remembers it. */
+const keyLife = 7 * 86_400_000;
 const firstWait = 1000;
 const longestWait = 15_000;
 
@@ -52,7 +54,11 @@ export class Outbox {
       const s = box.get<Send>(name);
       if (!s?.key || !s.conversation) continue;
       // A request that was out when the page went may have arrived: it is asked for again under its key.
-      if (s.state === "sending" || s.state === "taken") s.state = "waiting";
+      if (s.state === "sending") s.state = "waiting";
+      if (s.state === "waiting" && env.now() - s.at > keyLife) {
+        s.state = "refused";
+        s.why = "it has waited for more than a week";
+      }
       this.sends.push(s);
     }
     this.sends.sort((a, b) => a.at - b.at);
@@ -135,8 +141,9 @@ export class Outbox {
       s.state = "taken";
       s.message = s.mode === "note" ? r.note : r.message;
       this.waits.delete(s.conversation);
-      if (s.message) this.keep(s);
-      else this.drop(s);
+      this.box.remove(`send/${s.key}`); // there is nothing to repeat any more; it shows until it is seen in the log
+      if (!s.message) this.drop(s);
+      this.onchange(s.conversation);
       this.onresult(r);
       return true;
     } catch (e) {

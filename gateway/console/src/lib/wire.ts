@@ -51,7 +51,7 @@ export interface Row {
   returns?: number;
   snoozed_until?: string;
   owed?: string;
-  last?: { seq: number; by: By; text: string; at: string };
+  last?: { seq: number; by: By; kind?: string; text: string; at: string };
 }
 
 export interface Profile {

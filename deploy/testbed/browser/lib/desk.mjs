@@ -1,0 +1,108 @@
+// The console's side of a story: people with passwords, customers that are no browsers, and words for what an agent does.
+import { execFileSync } from "node:child_process";
+import { createHmac, randomUUID } from "node:crypto";
+import { identitySecret, program } from "./gateway.mjs";
+
+export const password = "correct horse battery staple";
+
+/** Resources of people who sign in to the console: Robin and Sam in both queues, Kim in one, Olga who supervises. */
+export function people() {
+  const hash = execFileSync(program, ["admin", "password"], { input: password, encoding: "utf8" }).match(/\$argon2id\S+/)[0];
+  const person = (id, name, spec) => `---
+kind: agent
+name: ${id}
+spec: {name: ${name}, login: ${id}@shop.example, password: "env:TURNOUT_TEST_PASSWORD", ${spec}}
+`;
+  process.env.TURNOUT_TEST_PASSWORD = hash;
+  return `---
+kind: queue
+name: fraud
+spec: {title: Fraud desk, priority: urgent}
+---
+kind: rules
+name: desk
+spec:
+  rules:
+    - id: fraud-claim
+      why: Somebody who disputes a payment speaks to a person at once.
+      on: inbound
+      when: phrase("did not make this charge", "no reconozco este cargo")
+      then: {handoff: {queue: fraud, priority: urgent}, must_reach_human: true, tags: [fraud], say: {en: "A person is coming. Your card is safe meanwhile."}}
+    - id: frustrated
+      why: Whoever is at the end of their patience gets a person.
+      on: inbound
+      when: signal.frustration > 0.5
+      then: {handoff: {queue: support, priority: high}, tags: [unhappy]}
+` + person("robin", "Robin Sample", "queues: [support, fraud], capacity: 8") +
+    person("sam", "Sam Example", "queues: [support, fraud], capacity: 3") +
+    person("kim", "Kim Placeholder", "queues: [fraud], capacity: 3") +
+    person("olga", "Olga Specimen", 'role: supervisor, queues: ["*"], capacity: 5');
+}
+
+/** A customer of the web chat without a browser. Given a name, the shop vouches for them. */
+export class Customer {
+  constructor(gateway, profile) {
+    this.base = `http://127.0.0.1:${gateway.port}/v1/web/shop.web`;
+    this.profile = profile;
+  }
+
+  async call(path, body) {
+    const res = await fetch(`${this.base}/${path}`, {
+      method: "POST",
+      headers: { "Content-Type": "application/json", ...(this.token ? { Authorization: `Bearer ${this.token}` } : {}) },
+      body: body instanceof Uint8Array ? body : JSON.stringify(body),
+    });
+    const text = await res.text();
+    if (!res.ok) throw new Error(`${path}: ${res.status} ${text}`);
+    return text ? JSON.parse(text) : null;
+  }
+
+  async come() {
+    const b64 = (v) => Buffer.from(JSON.stringify(v)).toString("base64url");
+    const p = this.profile;
+    const body = {};
+    if (p) {
+      const head = `${b64({ alg: "HS256", typ: "JWT" })}.${b64({ sub: p.name, exp: Math.floor(Date.now() / 1000) + 3600, ...p })}`;
+      body.identity = `${head}.${createHmac("sha256", identitySecret).update(head).digest("base64url")}`;
+    }
+    const s = await this.call("session", body);
+    this.token = s.token;
+    return this;
+  }
+
+  async say(text) {
+    if (!this.token) await this.come();
+    const a = await this.call("messages", { id: randomUUID(), text });
+    this.conversation = a.conversation ?? this.conversation;
+    return a;
+  }
+
+  human() {
+    return this.call("human", {});
+  }
+
+  /** Everything that this customer's wire ever carries, as text. */
+  async wire() {
+    const res = await fetch(`${this.base}/events?wait=0`, { headers: { Authorization: `Bearer ${this.token}`, Accept: "text/event-stream" }, signal: AbortSignal.timeout(1500) });
+    let text = "";
+    try {
+      for await (const c of res.body) text += Buffer.from(c).toString("utf8");
+    } catch {
+      // the stream does not end by itself
+    }
+    return text;
+  }
+}
+
+export async function signIn(page, base, login = "robin@shop.example") {
+  await page.goto(`${base}/console/`);
+  await page.getByLabel("Login").fill(login);
+  await page.getByLabel("Password", { exact: true }).fill(password);
+  await page.getByRole("button", { name: "Continue" }).click();
+  await page.getByRole("complementary", { name: "Inbox" }).waitFor();
+}
+
+export const row = (page, name) => page.locator("[data-row]", { hasText: name });
+export const pane = (page, name) => page.locator(".pane").filter({ has: page.getByRole("heading", { name }) });
+export const thread = (page, name) => pane(page, name).getByRole("log");
+export const box = (page, name) => pane(page, name).getByRole("textbox");
