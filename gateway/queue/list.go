@@ -61,12 +61,12 @@ type Row struct {
 
 // Preview is the beginning of the last thing that was said.
 type Preview struct {
-	Seq  uint64     `json:"seq"`
-	By   message.By `json:"by"`
+	Seq uint64     `json:"seq"`
+	By  message.By `json:"by"`
 	// Kind is what the customer did, where that was not to write.
 	Kind message.Kind `json:"kind,omitempty"`
-	Text string     `json:"text"`
-	At   time.Time  `json:"at"`
+	Text string       `json:"text"`
+	At   time.Time    `json:"at"`
 }
 
 const previewRunes = 160
