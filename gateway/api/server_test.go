@@ -3,6 +3,7 @@ package api
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -176,5 +177,37 @@ func TestShutdownAtOnce(t *testing.T) {
 			t.Errorf("shutting down: %v", err)
 		}
 		cancel()
+	}
+}
+
+// TestHealthOfCheckpoints: copies that cannot be sent, and chains that cannot be sealed, are in the health of a node that
+// works on.
+func TestHealthOfCheckpoints(t *testing.T) {
+	since := time.Date(2026, 3, 1, 8, 0, 0, 0, time.UTC)
+	b := start(t, func(o *Options) {
+		o.Checkpoints = func() Checkpoints {
+			return Checkpoints{SealedAt: since, Unsent: 3, SendFailing: "the receiver answered 503", Since: since}
+		}
+	})
+	for _, path := range []string{"/healthz", "/readyz"} {
+		res, err := http.Get(b.opsURL + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out struct {
+			Status string
+			Audit  struct {
+				SealedAt    time.Time `json:"sealed_at"`
+				Unsent      int
+				SendFailing string `json:"send_failing"`
+				Since       time.Time
+			}
+		}
+		err = json.NewDecoder(res.Body).Decode(&out)
+		res.Body.Close()
+		if err != nil || res.StatusCode != 200 || out.Status != "ok" || out.Audit.Unsent != 3 || out.Audit.SendFailing == "" ||
+			!out.Audit.Since.Equal(since) || !out.Audit.SealedAt.Equal(since) {
+			t.Errorf("%s: %d %+v, %v", path, res.StatusCode, out, err)
+		}
 	}
 }

@@ -128,6 +128,6 @@ func (v *Verdict) conclude(known bool, last Checkpoint, tail uint64) {
 		v.NotProven = append(v.NotProven, fmt.Sprintf("against an administrator who has the signing key: what came after checkpoint %d, the newest with an outside copy", v.OutsideCopy))
 	}
 	if tail > 0 && last.Number > 0 {
-		v.NotProven = append(v.NotProven, fmt.Sprintf("%d entries that are younger than the last checkpoint: their end could have been cut off or made anew", tail))
+		v.NotProven = append(v.NotProven, fmt.Sprintf("%d entries that are younger than the last checkpoint: they could have been cut off, added to or made anew", tail))
 	}
 }

@@ -81,7 +81,7 @@ func TestKilledInTheMiddle(t *testing.T) {
 		}
 	}
 	t.Logf("%d kills, %d turns answered, %d calls of the bot", kills(), turnsAnswered, len(bot.asked()))
-	n.stop()
+	n.proven(t)
 }
 
 // customer writes until the end and remembers what was acknowledged.
