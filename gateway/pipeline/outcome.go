@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"turnout/adapters"
@@ -95,6 +96,8 @@ func (e *Edge) catchUp(ctx context.Context, ref store.Ref, f *follow) error {
 		if err != nil {
 			return unavailable(err)
 		}
+		// What was committed since the snapshot does not belong to its state; the watch tells of it.
+		events = slices.DeleteFunc(events, func(e conversation.Event) bool { return e.Seq > snap.State.Seq })
 		f.add(events, snap.State)
 		if f.seq >= snap.State.Seq || len(events) == 0 {
 			return nil
