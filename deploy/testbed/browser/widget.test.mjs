@@ -398,6 +398,32 @@ test("what a bot writes is drawn, never run", async () => {
   assert.equal(alarmed, false);
 });
 
+test("no text makes anything but what a chat draws, and none takes long", async () => {
+  s.gateway.bot.say = () => [
+    "<script>alert(1)</script><svg onload=alert(1)><iframe src=javascript:alert(1)>",
+    "[a](javascript:alert(1)) [b](data:text/html,x) [c](vbscript:x) [d](//evil.example) [e](/relative) [f](JaVaScRiPt:alert(1))",
+    "[g](https://ok.example/?q=<img src=x onerror=alert(1)>) **<b onclick=alert(1)>x</b>** `<i>y</i>`",
+    "[h](https://ok.example/\"onmouseover=\"alert(1)) https://ok.example/'><img/src=x>",
+    "[".repeat(3000) + "](".repeat(500),
+    "**a ".repeat(800) + "_".repeat(500) + "*".repeat(500),
+    "- ".repeat(600) + "\n" + "> # 1. ".repeat(300),
+    "```\n<b>code</b>",
+    "\u202e\u2066 turned around \u200b\ufeff",
+  ];
+  const page = await s.chat();
+  let alarmed = false;
+  page.on("dialog", (d) => ((alarmed = true), d.dismiss()));
+  await say(page, "go");
+  await sees(page, "turned around");
+  const drawn = await log(page).locator(".tw-m").evaluateAll((all) => all.flatMap((m) => [...m.querySelectorAll("*")].map((e) => e.localName)));
+  const allowed = new Set(["p", "br", "a", "strong", "em", "code", "pre", "ul", "ol", "li"]);
+  assert.deepEqual([...new Set(drawn)].filter((n) => !allowed.has(n)), []);
+  const links = await log(page).locator(".tw-m a").evaluateAll((all) => all.map((a) => ({ to: a.protocol + "//" + a.host, has: a.getAttributeNames().sort().join() })));
+  for (const l of links) assert.deepEqual(l, { to: "https://ok.example", has: "href,rel,target" });
+  assert.equal(alarmed, false);
+  assert.deepEqual(page.complaints, []);
+});
+
 test("a message that is too long stays where it is, with the reason", async () => {
   const page = await s.chat();
   await say(page, "é".repeat(1001));

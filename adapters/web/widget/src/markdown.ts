@@ -46,9 +46,9 @@ function blocks(text: string, out: Node): void {
   }
 }
 
-// In order: code, [text](address), bold, italic, a bare address.
+// In order: code, [text](address), bold, italic, a bare address. Lengths are bounded, so that no text takes long.
 const marks =
-  /`([^`]+)`|\[([^\]\n]+)\]\(([^()\s]+(?:\([^()\s]*\)[^()\s]*)*)\)|\*\*(?=\S)(.+?\S?)\*\*|__(?=\S)(.+?\S?)__|(?<![\w*])\*(?=[^\s*])([^*\n]+?)\*(?![\w*])|(?<![\w_])_(?=[^\s_])([^_\n]+?)_(?![\w_])|(https?:\/\/[^\s<>"'`]+[^\s<>"'`.,;:!?)\]])/;
+  /`([^`]{1,2000})`|\[([^\]\n]{1,300})\]\(([^()\s]{1,2000}(?:\([^()\s]{0,200}\)[^()\s]{0,200}){0,4})\)|\*\*(?=\S)(.{1,2000}?)\*\*|__(?=\S)(.{1,2000}?)__|(?<![\w*])\*(?=[^\s*])([^*\n]+?)\*(?![\w*])|(?<![\w_])_(?=[^\s_])([^_\n]+?)_(?![\w_])|(https?:\/\/[^\s<>"'`]+[^\s<>"'`.,;:!?)\]])/;
 
 function inline(text: string, depth = 0): DocumentFragment {
   const out = document.createDocumentFragment();

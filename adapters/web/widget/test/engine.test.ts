@@ -347,6 +347,21 @@ test("a session is renewed before it runs out", async () => {
   assert.deepEqual(sight(engine), ["customer: hi"]);
 });
 
+test("a visitor whose clock is wrong stays the same visitor", async () => {
+  const { clock, server, storage } = scene();
+  server.life = -24 * 3600 * 1000; // by the visitor's clock every token has run out
+  const first = tab(server, storage);
+  first.engine.start();
+  first.engine.say({ text: "hi" });
+  await settle();
+  first.engine.stop();
+  const { engine } = tab(server, storage);
+  engine.start();
+  await clock.pass(1000);
+  assert.equal(server.visitors, 1);
+  assert.deepEqual(sight(engine), ["customer: hi"]);
+});
+
 test("an identity: the same person goes on, another begins anew, a bad one is refused", async () => {
   const { clock, server, storage } = scene();
   const { engine } = tab(server, storage);
