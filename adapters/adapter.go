@@ -43,6 +43,10 @@ type Route struct {
 	MaxBody int64
 	// Person says that the endpoint does nothing but ask for a person: limits leave more room for it.
 	Person bool
+	// Summary is one sentence for the API's document. Pattern is the path in it; the server fills it in with {channel} in
+	// the place of the channel's key.
+	Summary string
+	Pattern string
 }
 
 // Sender is the add-on of push channels: those that speak to a provider. Pull channels (web, request-reply fronts) do

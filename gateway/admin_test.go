@@ -46,8 +46,8 @@ func TestResourcesOverTheAPI(t *testing.T) {
 	}
 
 	p := n.refused("", "PUT", "/v1/admin/resources/bot/legacy", object{"spec": bot}, 409, "managed_by_file")
-	if want := "The bot legacy stands in " + filepath.Join(n.dir, "acme.res.yaml") + ". Change it there"; !strings.Contains(p.Detail, want) {
-		t.Errorf("%s", p.Detail)
+	if want := "The bot legacy stands in " + filepath.Join(n.dir, "acme.res.yaml") + ". Change it there"; !strings.Contains(p, want) {
+		t.Errorf("%s", p)
 	}
 	n.refused("", "DELETE", "/v1/admin/resources/queue/support", nil, 409, "managed_by_file")
 	n.refused("", "DELETE", "/v1/admin/resources/queue/none", nil, 404, "not_found")

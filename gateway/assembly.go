@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 
 	"turnout/adapters"
 	"turnout/gateway/api"
@@ -216,6 +217,7 @@ func (g *Gateway) channelsOf(a *assembly, t *config.Tenant, old *assembly, bots 
 			p.sender = sender
 			for _, r := range p.adapter.Routes() {
 				r.MaxBody = min(r.MaxBody, largestBody(g.cfg.Limits))
+				r.Pattern = strings.Replace(r.Path, c.Key, "{channel}", 1)
 				p.routes = append(p.routes, r)
 			}
 		}

@@ -190,7 +190,7 @@ func New(ctx context.Context, o Options) (_ *Gateway, err error) {
 	}
 	g.server, err = api.New(ctx, api.Options{
 		Queue: g.queue, Audit: g.store, Accounts: g.running.accounts, Routes: g.running.routes(), Pages: append(pages, o.Registry.Shared()...),
-		Admin: g.admin(signer, detector), Health: g.store.Health, Checkpoints: g.checkpoints, Ready: g.rules.ready,
+		Admin: g.admin(signer, detector), Memory: g.store, Health: g.store.Health, Checkpoints: g.checkpoints, Ready: g.rules.ready,
 		Alarms: g.rules.board.Active, Requested: figures.Requested, Metrics: figures.Handler(), Version: version(),
 		SessionKey: derive(g.root, "api", "session"), PlainCookie: loopback(cfg.Listen), Limits: limits(cfg.Limits),
 		Now: o.Now, Rand: o.Rand, Log: o.Log.With("component", "api"),
@@ -206,7 +206,7 @@ func New(ctx context.Context, o Options) (_ *Gateway, err error) {
 
 // admin are the routes of administration, by area.
 func (g *Gateway) admin(signer *audit.Signer, detector signal.Detector) []api.Route {
-	return slices.Concat(
+	return admin.Documented(slices.Concat(
 		g.auditRoutes(g.o, signer, detector),
 		admin.Exports{Store: g.store, Now: g.o.Now, Log: g.log.With("component", "export")}.Routes(),
 		admin.Rules{Book: g.rules.Book, Log: g.store.Log}.Routes(),
@@ -215,7 +215,7 @@ func (g *Gateway) admin(signer *audit.Signer, detector signal.Detector) []api.Ro
 		admin.Secrets(g, g.vault, g.store, g.o.Now),
 		admin.Tenants(g, g.store),
 		admin.Users(g, g.vault, g.store, g.o.Now, g.o.Rand),
-	)
+	))
 }
 
 // closeBots closes the bots that are in force, and all that no longer is.

@@ -6,10 +6,10 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -22,7 +22,9 @@ import (
 	"turnout/adapters/hook"
 	"turnout/gateway"
 	"turnout/gateway/api"
+	"turnout/gateway/api/apitest"
 	"turnout/gateway/api/client"
+	"turnout/gateway/api/local"
 	"turnout/gateway/config"
 )
 
@@ -72,9 +74,10 @@ func (b *bot) resource(name string) string {
 // node is a gateway in this process and the folder of its files.
 type node struct {
 	*gateway.Gateway
-	t    *testing.T
-	dir  string
-	logs *logged
+	t        *testing.T
+	dir      string
+	logs     *logged
+	document *apitest.Document
 }
 
 type logged struct {
@@ -153,6 +156,18 @@ func (n *node) start() {
 	if err := n.Start(context.Background()); err != nil {
 		n.t.Fatal(err)
 	}
+	res, err := http.Get("http://" + n.Addr() + "/openapi.json")
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	if n.document, err = apitest.Load(body); err != nil {
+		n.t.Fatal(err)
+	}
 }
 
 func (n *node) stop() {
@@ -165,50 +180,51 @@ func (n *node) stop() {
 	n.Gateway = nil
 }
 
-// operator returns a client of the node's socket.
-func (n *node) operator(tenant string) *client.Client {
-	return client.Socket(filepath.Join(n.dir, "data", gateway.SocketName), tenant)
-}
-
 // must sends a request over the socket and decodes its answer.
-func (n *node) must(tenant, method, path string, body, answer any) {
+func (n *node) must(tenant, method, path string, body, answer any, headers ...string) {
 	n.t.Helper()
-	if err := n.operator(tenant).Do(context.Background(), method, path, body, answer); err != nil {
-		n.t.Fatalf("%s %s: %v", method, path, err)
+	status, raw := n.overSocket(tenant, method, path, body, headers...)
+	if status/100 != 2 {
+		n.t.Fatalf("%s %s: %d %s", method, path, status, raw)
+	}
+	if answer == nil {
+		return
+	}
+	if err := json.Unmarshal(raw, answer); err != nil {
+		n.t.Fatalf("%s %s: %v in %s", method, path, err, raw)
 	}
 }
 
-// refused sends a request over the socket that must end in a problem.
-func (n *node) refused(tenant, method, path string, body any, status int, code string, says ...string) *client.Problem {
+// overSocket sends a request over the node's socket, and holds it against the document.
+func (n *node) overSocket(tenant, method, path string, body any, headers ...string) (status int, answer []byte) {
 	n.t.Helper()
-	err := n.operator(tenant).Do(context.Background(), method, path, body, nil)
-	var p *client.Problem
-	if !errors.As(err, &p) || p.Status != status || p.Code != code {
-		n.t.Fatalf("%s %s: %v, want %d %s", method, path, err, status, code)
-	}
-	for _, s := range says {
-		if !strings.Contains(string(p.Body), s) {
-			n.t.Errorf("%s %s: %s does not say %q", method, path, p.Body, s)
-		}
-	}
-	return p
+	socket := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return local.Dial(ctx, filepath.Join(n.dir, "data", gateway.SocketName))
+	}}
+	defer socket.CloseIdleConnections()
+	return n.send(&http.Client{Transport: socket}, "http://node", method, path, body, append(headers, api.TenantHeader, tenant)...)
 }
 
-// call sends a request to the public listener.
-func (n *node) call(method, path, token string, body any) (status int, answer map[string]any) {
+// send sends a request with headers given as pairs, and holds it against the document.
+func (n *node) send(c *http.Client, base, method, path string, body any, headers ...string) (status int, answer []byte) {
 	n.t.Helper()
 	b, err := json.Marshal(body)
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	req, err := http.NewRequest(method, "http://"+n.Addr()+path, bytes.NewReader(b))
+	if body == nil {
+		b = nil
+	}
+	req, err := http.NewRequest(method, base+path, bytes.NewReader(b))
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	if token != "" {
-		req.Header.Set("Authorization", "Bearer "+token)
+	for i := 0; i < len(headers); i += 2 {
+		if headers[i+1] != "" {
+			req.Header.Set(headers[i], headers[i+1])
+		}
 	}
-	res, err := http.DefaultClient.Do(req)
+	res, err := c.Do(req)
 	if err != nil {
 		n.t.Fatal(err)
 	}
@@ -217,8 +233,41 @@ func (n *node) call(method, path, token string, body any) (status int, answer ma
 	if err != nil {
 		n.t.Fatal(err)
 	}
+	if err := n.document.Check(apitest.Exchange{
+		Method: method, Path: req.URL.Path, Request: b, Status: res.StatusCode, Header: res.Header, Answer: raw,
+	}); err != nil {
+		n.t.Error(err)
+	}
+	return res.StatusCode, raw
+}
+
+// refused sends a request over the socket that must end in a problem, and returns what it says.
+func (n *node) refused(tenant, method, path string, body any, status int, code string, says ...string) string {
+	n.t.Helper()
+	got, raw := n.overSocket(tenant, method, path, body)
+	var p struct{ Code, Detail string }
+	_ = json.Unmarshal(raw, &p)
+	if got != status || p.Code != code {
+		n.t.Fatalf("%s %s: %d %s, want %d %s", method, path, got, raw, status, code)
+	}
+	for _, s := range says {
+		if !strings.Contains(string(raw), s) {
+			n.t.Errorf("%s %s: %s does not say %q", method, path, raw, s)
+		}
+	}
+	return p.Detail
+}
+
+// call sends a request to the public listener.
+func (n *node) call(method, path, token string, body any) (status int, answer map[string]any) {
+	n.t.Helper()
+	auth := ""
+	if token != "" {
+		auth = "Bearer " + token
+	}
+	status, raw := n.send(http.DefaultClient, "http://"+n.Addr(), method, path, body, "Authorization", auth)
 	_ = json.Unmarshal(raw, &answer)
-	return res.StatusCode, answer
+	return status, answer
 }
 
 // customer is somebody who chats.
@@ -275,4 +324,9 @@ func newKey(t *testing.T, id string) (key, digest string) {
 		t.Fatal(err)
 	}
 	return key, digest
+}
+
+// operator returns a client of the node's socket.
+func (n *node) operator(tenant string) *client.Client {
+	return client.Socket(filepath.Join(n.dir, "data", gateway.SocketName), tenant)
 }

@@ -42,9 +42,7 @@ func Audit(l AuditLog) []api.Route {
 		{
 			Method: "GET", Path: "/v1/admin/audit/key", Access: api.People, Roles: roles, Scope: api.ScopeAuditRead,
 			Handle: func(*api.Call) (any, error) {
-				return struct {
-					Key string `json:"key"`
-				}{l.Key}, nil
+				return verifierKey{l.Key}, nil
 			},
 		},
 		{
@@ -52,6 +50,11 @@ func Audit(l AuditLog) []api.Route {
 			Handle: func(c *api.Call) (any, error) { return l.export(c, store.Operator), nil },
 		},
 	}
+}
+
+// verifierKey is the key with which checkpoints are verified.
+type verifierKey struct {
+	Key string `json:"key"`
 }
 
 // exportTime is how long a client may take to fetch an export.

@@ -50,6 +50,11 @@ type channelFigures struct {
 	RestUntil *time.Time `json:"rest_until,omitempty"` // the provider asked for a pause, or an operator is needed
 }
 
+// channelList are the figures of all channels.
+type channelList struct {
+	Channels []channelFigures `json:"channels"`
+}
+
 func (o Outbox) getChannels(c *api.Call) (any, error) {
 	list := []channelFigures{}
 	for _, s := range o.Stats() {
@@ -62,9 +67,7 @@ func (o Outbox) getChannels(c *api.Call) (any, error) {
 			OpenUntil: instant(s.OpenUntil), RestUntil: instant(s.RestUntil),
 		})
 	}
-	return struct {
-		Channels []channelFigures `json:"channels"`
-	}{list}, nil
+	return channelList{list}, nil
 }
 
 func instant(t time.Time) *time.Time {
@@ -96,6 +99,12 @@ func deadLetterOf(d store.DeadLetter) deadLetter {
 	}
 }
 
+// deadLetterList is a page of them.
+type deadLetterList struct {
+	Items []deadLetter `json:"items"`
+	Next  string       `json:"next,omitempty"`
+}
+
 func (o Outbox) getDead(c *api.Call) (any, error) {
 	limit, err := c.Number("limit", outbox.MostDead)
 	if err != nil {
@@ -109,10 +118,7 @@ func (o Outbox) getDead(c *api.Call) (any, error) {
 	for i := range dead {
 		list[i] = deadLetterOf(dead[i])
 	}
-	return struct {
-		Items []deadLetter `json:"items"`
-		Next  string       `json:"next,omitempty"`
-	}{list, next}, nil
+	return deadLetterList{list, next}, nil
 }
 
 // redrive puts a dead letter back or gives it up. Its entry in the conversation's audit chain is in the commit.

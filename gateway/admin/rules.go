@@ -110,9 +110,18 @@ func getVersions(c *api.Call, b *rulebook.Book) (any, error) {
 	if list == nil {
 		list = []rulebook.Version{}
 	}
-	return struct {
-		Versions []rulebook.Version `json:"versions"`
-	}{list}, err
+	return ruleVersions{list}, err
+}
+
+// ruleVersions are versions, the newest first.
+type ruleVersions struct {
+	Versions []rulebook.Version `json:"versions"`
+}
+
+// ruleSources is a version with its files.
+type ruleSources struct {
+	rulebook.Version
+	Files []file `json:"files"`
 }
 
 // file is a rule file in JSON.
@@ -134,10 +143,7 @@ func getVersion(c *api.Call, b *rulebook.Book) (any, error) {
 	for _, s := range sources {
 		files = append(files, file{s.Name, string(s.Data)})
 	}
-	return struct {
-		rulebook.Version
-		Files []file `json:"files"`
-	}{v, files}, nil
+	return ruleSources{v, files}, nil
 }
 
 // changed are differences.
@@ -271,12 +277,15 @@ func postPublish(c *api.Call, b *rulebook.Book) (any, error) {
 	}))
 }
 
+// rollback is the body that brings a version back.
+type rollback struct {
+	Version int    `json:"version"`
+	Why     string `json:"why"`
+	Base    int    `json:"base"`
+}
+
 func postRollback(c *api.Call, b *rulebook.Book) (any, error) {
-	var p struct {
-		Version int    `json:"version"`
-		Why     string `json:"why"`
-		Base    int    `json:"base"`
-	}
+	var p rollback
 	if err := c.Decode(&p); err != nil {
 		return nil, err
 	}

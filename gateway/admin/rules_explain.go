@@ -32,6 +32,13 @@ type explained struct {
 	*rules.Explanation
 }
 
+// explanations are those of a conversation.
+type explanations struct {
+	Exchanges []explained `json:"exchanges"`
+	// Complete is false for a conversation too long to be explained as a whole in one answer.
+	Complete bool `json:"complete"`
+}
+
 // getExplain explains the judgements of a conversation: all, or the one of seq, with all rules or with one.
 func (r Rules) getExplain(c *api.Call, b *rulebook.Book) (any, error) {
 	seq, err := c.Number("seq", 1<<62)
@@ -79,11 +86,7 @@ func (r Rules) getExplain(c *api.Call, b *rulebook.Book) (any, error) {
 		}
 		out = append(out, e)
 	}
-	return struct {
-		Exchanges []explained `json:"exchanges"`
-		// Complete is false for a conversation too long to be explained as a whole in one answer.
-		Complete bool `json:"complete"`
-	}{out, complete}, nil
+	return explanations{out, complete}, nil
 }
 
 func (r Rules) events(ctx context.Context, ref store.Ref) (events []conversation.Event, err error) {

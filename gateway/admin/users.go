@@ -156,6 +156,9 @@ type userMade struct {
 	OneTime string `json:"one_time_password,omitempty"`
 }
 
+// Kept implements api.Kept.
+func (m userMade) Kept() any { return m.userInfo }
+
 func (u *userRoutes) create(call *api.Call) (any, error) {
 	var body userBody
 	if err := call.Decode(&body); err != nil {
@@ -311,6 +314,9 @@ type keyMade struct {
 	keyInfo
 	Key string `json:"key"`
 }
+
+// Kept implements api.Kept.
+func (m keyMade) Kept() any { return m.keyInfo }
 
 func (u *userRoutes) addKey(call *api.Call) (any, error) {
 	var body keyBody

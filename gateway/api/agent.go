@@ -24,25 +24,36 @@ func meOf(a *Account) me {
 	return me{Tenant: a.Tenant.Name(), ID: a.ID, Name: a.Name, Role: a.Role, Queues: a.Queues, Capacity: a.Capacity}
 }
 
+// presentMe is me with the presence.
+type presentMe struct {
+	me
+	Presence queue.Presence `json:"presence"`
+}
+
 func (s *Server) getMe(c *Call) (any, error) {
 	presence, err := s.o.Queue.Presence(c.Context(), c.who.agent())
 	if err != nil {
 		return nil, err
 	}
-	return struct {
-		me
-		Presence queue.Presence `json:"presence"`
-	}{meOf(c.who.account), presence}, nil
+	return presentMe{meOf(c.who.account), presence}, nil
+}
+
+// presenceBody is the body of a heartbeat.
+type presenceBody struct {
+	On *bool `json:"on"`
 }
 
 func (s *Server) postPresence(c *Call) (any, error) {
-	body := struct {
-		On *bool `json:"on"`
-	}{}
+	var body presenceBody
 	if err := decode(c.ctx, &body); err != nil {
 		return nil, err
 	}
 	return s.o.Queue.Heartbeat(c.Context(), c.who.agent(), body.On == nil || *body.On)
+}
+
+// queueList is what a view of the queue holds.
+type queueList struct {
+	Items []queue.Row `json:"items"`
 }
 
 func (s *Server) getQueue(c *Call) (any, error) {
@@ -56,9 +67,7 @@ func (s *Server) getQueue(c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return struct {
-		Items []queue.Row `json:"items"`
-	}{rows}, nil
+	return queueList{rows}, nil
 }
 
 func (s *Server) getConversation(c *Call) (any, error) {
@@ -103,10 +112,13 @@ type overrideBody struct {
 	Note     string `json:"note"`
 }
 
+// claimBody is the body of a claim.
+type claimBody struct {
+	Override bool `json:"override"`
+}
+
 func (s *Server) postClaim(c *Call) (any, error) {
-	var body struct {
-		Override bool `json:"override"`
-	}
+	var body claimBody
 	if err := decode(c.ctx, &body); err != nil {
 		return nil, err
 	}
@@ -181,10 +193,13 @@ func (s *Server) postReply(c *Call) (any, error) {
 	return s.o.Queue.Reply(c.Context(), to, reply)
 }
 
+// undoBody is the body of an undo.
+type undoBody struct {
+	Message string `json:"message"`
+}
+
 func (s *Server) postUndo(c *Call) (any, error) {
-	var body struct {
-		Message string `json:"message"`
-	}
+	var body undoBody
 	if err := decode(c.ctx, &body); err != nil {
 		return nil, err
 	}
@@ -195,12 +210,15 @@ func (s *Server) postUndo(c *Call) (any, error) {
 	return s.o.Queue.Undo(c.Context(), to, body.Message)
 }
 
+// resendBody is the body that sends again, or gives up, what did not leave.
+type resendBody struct {
+	Message  string `json:"message"`
+	Discard  bool   `json:"discard"`
+	Override bool   `json:"override"`
+}
+
 func (s *Server) postResend(c *Call) (any, error) {
-	var body struct {
-		Message  string `json:"message"`
-		Discard  bool   `json:"discard"`
-		Override bool   `json:"override"`
-	}
+	var body resendBody
 	if err := decode(c.ctx, &body); err != nil {
 		return nil, err
 	}
@@ -211,10 +229,13 @@ func (s *Server) postResend(c *Call) (any, error) {
 	return s.o.Queue.Resend(c.Context(), to, body.Message, body.Discard)
 }
 
+// noteBody is the body of a note.
+type noteBody struct {
+	Text string `json:"text"`
+}
+
 func (s *Server) postNote(c *Call) (any, error) {
-	var body struct {
-		Text string `json:"text"`
-	}
+	var body noteBody
 	if err := decode(c.ctx, &body); err != nil {
 		return nil, err
 	}
@@ -234,13 +255,16 @@ func (s *Server) note(c *Call, field, text string) (conversation.NoteText, error
 	return conversation.NoteText(text), checkText(field, text, c.ctx.PostBody(), s.o.Limits.TextBytes)
 }
 
+// transferBody is the body of a transfer.
+type transferBody struct {
+	Agent    string `json:"agent"`
+	Queue    string `json:"queue"`
+	Note     string `json:"note"`
+	Override bool   `json:"override"`
+}
+
 func (s *Server) postTransfer(c *Call) (any, error) {
-	var body struct {
-		Agent    string `json:"agent"`
-		Queue    string `json:"queue"`
-		Note     string `json:"note"`
-		Override bool   `json:"override"`
-	}
+	var body transferBody
 	if err := decode(c.ctx, &body); err != nil {
 		return nil, err
 	}
@@ -260,13 +284,16 @@ var priorities = map[string]int{
 	"high": conversation.PriorityHigh, "urgent": conversation.PriorityUrgent,
 }
 
+// escalateBody is the body of an escalation.
+type escalateBody struct {
+	Queue    string `json:"queue"`
+	Priority string `json:"priority"`
+	Note     string `json:"note"`
+	Override bool   `json:"override"`
+}
+
 func (s *Server) postEscalate(c *Call) (any, error) {
-	var body struct {
-		Queue    string `json:"queue"`
-		Priority string `json:"priority"`
-		Note     string `json:"note"`
-		Override bool   `json:"override"`
-	}
+	var body escalateBody
 	if err := decode(c.ctx, &body); err != nil {
 		return nil, err
 	}
@@ -314,10 +341,13 @@ func (s *Server) parting(c *Call) (to queue.To, note conversation.NoteText, err 
 	return to, note, err
 }
 
+// snoozeBody is the body of a snooze.
+type snoozeBody struct {
+	Until time.Time `json:"until"`
+}
+
 func (s *Server) postSnooze(c *Call) (any, error) {
-	var body struct {
-		Until time.Time `json:"until"`
-	}
+	var body snoozeBody
 	if err := decode(c.ctx, &body); err != nil {
 		return nil, err
 	}
@@ -344,9 +374,6 @@ func (s *Server) getAttachment(c *Call) (any, error) {
 
 // to names the conversation, the agent and the idempotency key of a request.
 func (c *Call) to(override bool) (queue.To, error) {
-	key := string(c.ctx.Request.Header.Peek("Idempotency-Key"))
-	if len(key) > 256 {
-		return queue.To{}, badRequest("Idempotency-Key has at most 256 bytes.")
-	}
+	key := string(c.ctx.Request.Header.Peek(keyHeader))
 	return queue.To{Agent: c.who.agent(), Conversation: c.Param("id"), Key: key, Override: override}, nil
 }

@@ -15,7 +15,8 @@
 //  2. Its Handle gets a *Call: Tenant is the only tenant it may touch (a foreign id must answer like an unknown one, with
 //     store.ErrNotFound), Param, Query, Decode, Actor; Record appends to the tenant's audit chain. It returns a value with
 //     json tags, a *Stream, nil for 204, or an error: Refuse(code, detail), or one that details (errors.go) maps.
-//  3. gateway.go adds AREA(…) to Options.Admin. The matrix test then covers the row, for every role and both tenants.
+//  3. gateway.go adds AREA(…) to Options.Admin, and admin/docs.go says what the document at /openapi.json has of the row.
+//     The matrix test then covers it, for every role and both tenants, and holds what it answers against the document.
 //  4. gateway/cmd/turnout/AREA.go has a command that embeds nodeFlags; n.client() is a client of the operator's socket, or
 //     of --server with --key; client.Do(ctx, method, path, body, &answer) returns a *client.Problem for a person to read.
 //  5. gateway/README.md or deploy/README.md, and CHANGELOG.md, say what there is now.
@@ -72,6 +73,8 @@ type Options struct {
 	// although the node serves.
 	Ready  func() error
 	Alarms func() []alarm.Alarm
+	// Memory keeps the answers to requests of administration with an Idempotency-Key; nil: they are not kept.
+	Memory Memory
 	// SessionKey signs sessions: 32 bytes, the same after a restart and on every node.
 	SessionKey []byte
 	// PlainCookie leaves out Secure and the __Host- prefix from the session's cookie. It is for a listener without TLS in
@@ -144,6 +147,7 @@ type Server struct {
 	o        Options
 	face     atomic.Pointer[face]
 	auth     *auth
+	repeats  *repeats
 	peers    *peers
 	sockets  *sockets
 	public   *fasthttp.Server
@@ -179,6 +183,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	if s.auth, err = newAuth(o, func() *Accounts { return s.face.Load().accounts }); err != nil {
 		return nil, err
 	}
+	s.repeats = newRepeats(o.Memory, s.auth.sessions.mac("repeats", ""), o.Now)
 	s.peers = newPeers(o.Limits.PostsPerMinute, o.Limits.TrustedProxies)
 	s.sockets = newSockets(o.Limits.Sockets, o.Limits.SocketsPerAgent)
 	s.life, s.end = context.WithCancel(ctx)
@@ -199,6 +204,7 @@ type face struct {
 	accounts *Accounts
 	routes   []Route
 	large    []Route // those with a body limit of their own
+	document []byte  // OpenAPI
 	public   fasthttp.RequestHandler
 	local    fasthttp.RequestHandler // the operator's socket
 }
@@ -221,7 +227,10 @@ func (s *Server) newFace(accounts *Accounts, channels []adapters.Route) (*face, 
 	if f.public, err = s.router(f.routes); err != nil {
 		return nil, err
 	}
-	f.local, err = s.router(admin)
+	if f.local, err = s.router(admin); err != nil {
+		return nil, err
+	}
+	f.document, err = s.document(f.routes)
 	return f, err
 }
 

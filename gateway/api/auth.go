@@ -185,7 +185,7 @@ func (s *Server) signedIn(r Route) fasthttp.RequestHandler {
 
 // answer runs a handler and writes what it returns.
 func (s *Server) answer(c *Call, h Handler) {
-	v, err := h(c)
+	v, err := s.repeats.once(c, h)
 	if err != nil {
 		s.writeError(c.ctx, err)
 		return
@@ -202,18 +202,18 @@ func (s *Server) answer(c *Call, h Handler) {
 
 // record appends an entry about a known principal to its tenant's chain. The answer does not hang on it.
 func (s *Server) record(ctx context.Context, p principal, what, kind string) {
-	if err := s.append(ctx, p, what, kind); err != nil {
+	if err := s.append(ctx, p, nil, what, kind); err != nil {
 		s.o.Log.Error("recording an access", "tenant", p.account.Tenant.Name(), "agent", p.account.ID, "err", err)
 	}
 }
 
-func (s *Server) append(ctx context.Context, p principal, what, kind string) error {
-	op := make([]byte, 16)
-	if _, err := s.o.Rand.Read(op); err != nil {
+func (s *Server) append(ctx context.Context, p principal, c *Call, what, kind string) error {
+	op, err := s.op(c)
+	if err != nil {
 		return err
 	}
 	return s.o.Audit.Append(ctx, p.account.Tenant, audit.Entry{
-		At: s.o.Now().UnixMilli(), Type: what, Kind: kind, Op: encodeToken(op), Actor: p.actor(),
+		At: s.o.Now().UnixMilli(), Type: what, Kind: kind, Op: op, Actor: p.actor(),
 	})
 }
 

@@ -72,7 +72,7 @@ func (c *Call) Role() Role { return c.who.account.Role }
 
 // Record appends an entry to the tenant's audit chain, of type what ("rules.published") narrowed by kind, an id or a
 // version. Record before the effect where an effect that cannot be recorded must not be, and answer its error.
-func (c *Call) Record(what, kind string) error { return c.s.append(c.work, c.who, what, kind) }
+func (c *Call) Record(what, kind string) error { return c.s.append(c.work, c.who, c, what, kind) }
 
 // Body returns what was sent, up to the route's limit. It is valid until the handler returns.
 func (c *Call) Body() ([]byte, error) {

@@ -16,6 +16,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"turnout/adapters"
+	"turnout/gateway/api/apitest"
 	"turnout/gateway/queue"
 	"turnout/gateway/queue/queuetest"
 	"turnout/gateway/store"
@@ -48,6 +49,8 @@ type bench struct {
 	keys   map[string]string // "tenant/id" -> API key
 	o      Options
 	down   bool // the store's health
+
+	document *apitest.Document // nil: exchanges are not held against it
 }
 
 func start(t testing.TB, change ...func(*Options)) *bench {
@@ -102,6 +105,9 @@ func (b *bench) serve() {
 	}
 	b.server = server
 	if err := server.Listen("127.0.0.1:0", "127.0.0.1:0"); err != nil {
+		b.t.Fatal(err)
+	}
+	if b.document, err = apitest.Load(server.face.Load().document); err != nil {
 		b.t.Fatal(err)
 	}
 	b.url, b.opsURL = "http://"+server.Addr(), "http://"+server.OpsAddr()
@@ -159,7 +165,27 @@ func (b *bench) do(req *http.Request) answer {
 	if err != nil {
 		b.t.Fatal(err)
 	}
+	b.hold(req, res, out)
 	return answer{status: res.StatusCode, header: res.Header, body: out}
+}
+
+// hold holds an exchange against the document: every request of every test is one.
+func (b *bench) hold(req *http.Request, res *http.Response, out []byte) {
+	b.t.Helper()
+	if b.document == nil || "http://"+req.URL.Host != b.url {
+		return
+	}
+	var sent []byte
+	if req.GetBody != nil {
+		if body, err := req.GetBody(); err == nil {
+			sent, _ = io.ReadAll(body)
+		}
+	}
+	if err := b.document.Check(apitest.Exchange{
+		Method: req.Method, Path: req.URL.Path, Request: sent, Status: res.StatusCode, Header: res.Header, Answer: out,
+	}); err != nil {
+		b.t.Error(err)
+	}
 }
 
 // as sends a request with the API key of "tenant/id".

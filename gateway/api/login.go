@@ -128,7 +128,7 @@ func (s *Server) login(work context.Context, ctx *fasthttp.RequestCtx) (*loginAn
 		}
 		return nil, errLogin
 	}
-	if err := s.append(work, principal{account: account}, "login", "password"); err != nil {
+	if err := s.append(work, principal{account: account}, nil, "login", "password"); err != nil {
 		return nil, err // a login that cannot be recorded is none
 	}
 	token, expires, err := s.auth.sessions.begin(account)

@@ -117,6 +117,7 @@ func TestPages(t *testing.T) {
 			ctx.SetBodyString("hello")
 		}}}
 	})
+	b.document = nil // pages are for browsers
 	if a := b.want(200, "", b.request("GET", "/app/", "")); string(a.body) != "hello" || a.header.Get("Content-Security-Policy") != "its own" {
 		t.Errorf("%s, %v", a.body, a.header)
 	}

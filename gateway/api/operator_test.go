@@ -17,15 +17,17 @@ import (
 	"turnout/gateway/store"
 )
 
+type thing struct {
+	Name string `json:"name"`
+}
+
 // area is a small area of administration, as a package of its own would bring it in.
 func area(o *Options) {
 	o.Admin = append(o.Admin,
 		Route{
 			Method: "POST", Path: "/v1/admin/things/{id}", Access: People, Roles: []Role{RoleOwner, RoleAuthor}, Scope: ScopeRulesWrite,
-			MaxBody: 1 << 20, Handle: func(c *Call) (any, error) {
-				var body struct {
-					Name string `json:"name"`
-				}
+			MaxBody: 1 << 20, Doc: Doc{Summary: "Make a thing.", Body: thing{}, Answer: map[string]any{}}, Handle: func(c *Call) (any, error) {
+				var body thing
 				if err := c.Decode(&body); err != nil {
 					return nil, err
 				}

@@ -42,6 +42,11 @@ type Route struct {
 	Person  bool  // of a channel: the request asks for a person
 	// Handle answers on routes for People and the Operator.
 	Handle Handler
+	// Doc is for the OpenAPI document. Pattern is the path in it; empty: Path.
+	Doc     Doc
+	Pattern string
+
+	page bool // for browsers
 
 	handler fasthttp.RequestHandler
 }
@@ -59,37 +64,9 @@ func (r Route) admits(p principal) bool {
 
 // table lists all routes, those of channels last.
 func (s *Server) table(channels []adapters.Route) ([]Route, error) {
-	conv := "/v1/agent/conversations/{id}"
-	get, post := fasthttp.MethodGet, fasthttp.MethodPost
-	routes := []Route{
-		{Method: post, Path: "/v1/agent/login", Access: Public, handler: s.postLogin},
-		{Method: get, Path: "/v1/agent/socket", Access: Public, handler: s.getSocket}, // signs in by its first frame
-		agents(post, "/v1/agent/logout", s.postLogout, everybody...),
-		agents(get, "/v1/agent/me", s.getMe, everybody...),
-		agents(post, "/v1/agent/presence", s.postPresence),
-		agents(get, "/v1/agent/queue", s.getQueue),
-		agents(get, "/v1/agent/colleagues", s.getColleagues),
-		agents(get, conv, s.getConversation),
-		agents(get, conv+"/earlier/{earlier}", s.getEarlier),
-		agents(post, conv+"/claim", s.postClaim),
-		agents(post, conv+"/reply", s.postReply),
-		agents(post, conv+"/undo", s.postUndo),
-		agents(post, conv+"/resend", s.postResend),
-		agents(post, conv+"/note", s.postNote),
-		agents(post, conv+"/transfer", s.postTransfer),
-		agents(post, conv+"/escalate", s.postEscalate),
-		agents(post, conv+"/release", s.postRelease),
-		agents(post, conv+"/resolve", s.postResolve),
-		agents(post, conv+"/snooze", s.postSnooze),
-		agents(post, conv+"/typing", s.postTyping),
-		agents(get, conv+"/attachments/{attachment}", s.getAttachment),
-		{
-			Method: get, Path: adminPath + "status", Access: People, Scope: ScopeStatus,
-			Roles: []Role{RoleOwner, RoleAdmin, RoleSupervisor, RoleAuditor}, Handle: s.getStatus,
-		},
-	}
+	routes := s.own()
 	for _, r := range s.o.Pages {
-		routes = append(routes, Route{Method: r.Method, Path: r.Path, Access: Public, handler: r.Handler})
+		routes = append(routes, Route{Method: r.Method, Path: r.Path, Access: Public, handler: r.Handler, page: true})
 	}
 	for _, r := range s.o.Admin {
 		if err := r.sound(); err != nil {
@@ -103,7 +80,7 @@ func (s *Server) table(channels []adapters.Route) ([]Route, error) {
 		}
 	}
 	for _, r := range channels {
-		routes = append(routes, Route{Method: r.Method, Path: r.Path, Access: Channel, MaxBody: r.MaxBody, Person: r.Person, handler: r.Handler})
+		routes = append(routes, Route{Method: r.Method, Path: r.Path, Access: Channel, MaxBody: r.MaxBody, Person: r.Person, Pattern: r.Pattern, Doc: Doc{Summary: r.Summary}, handler: r.Handler})
 	}
 	return routes, nil
 }
@@ -136,11 +113,11 @@ func (r Route) sound() error {
 }
 
 // agents is a row for people: those who take conversations, or the given roles.
-func agents(method, path string, h Handler, roles ...Role) Route {
+func agents(method, path string, h Handler, d Doc, roles ...Role) Route {
 	if len(roles) == 0 {
 		roles = []Role{RoleAgent, RoleSupervisor}
 	}
-	return Route{Method: method, Path: path, Access: People, Roles: roles, Handle: h}
+	return Route{Method: method, Path: path, Access: People, Roles: roles, Handle: h, Doc: d}
 }
 
 // router mounts the table.

@@ -57,6 +57,9 @@ func (l *loader) digest() {
 			l.faults.add(r.whole.Pos(), "the resource cannot be written as JSON: %v", err)
 			return
 		}
+		if doc.Spec == nil {
+			spec = []byte("{}")
+		}
 		entry := Resource{Kind: r.Kind, Name: r.Name, Spec: spec}
 		if !r.stored {
 			entry.File = r.whole.file

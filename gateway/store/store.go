@@ -92,6 +92,7 @@ type Store interface {
 	Queues
 	Audit
 	Versions
+	Answers
 	Hints
 	Upkeep
 }
@@ -468,6 +469,23 @@ type Versions interface {
 	Version(ctx context.Context, t Tenant, doc string, n int) (VersionedDoc, error)
 	// Tenants lists those that have anything in the store, sorted by name. Operator is none of them.
 	Tenants(ctx context.Context) ([]Tenant, error)
+}
+
+// Answers remembers what requests were answered with, so that a repeat is answered alike and not carried out again.
+type Answers interface {
+	// Remember keeps an answer, in the place of one with the same key.
+	Remember(ctx context.Context, t Tenant, a Answer) error
+	// Recall returns the answer with a key, or ErrNotFound when there is none or its time is over.
+	Recall(ctx context.Context, t Tenant, key [32]byte) (Answer, error)
+}
+
+// Answer is what a request was answered with.
+type Answer struct {
+	// Key names the request, Digest what it asked for; both are keyed hashes.
+	Key    [32]byte
+	Digest [32]byte
+	Body   []byte
+	Until  int64 // milliseconds since 1970
 }
 
 // Hints are lossy wake-ups: a reader always reads again by sequence.

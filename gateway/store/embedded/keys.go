@@ -22,6 +22,7 @@ import (
 //	                                f <id>        attachment, sealed
 //	                                o <ord be64>  outbox row, sealed
 //	T <tenant> 0 i <hash>                         identity: address -> conversation
+//	T <tenant> 0 n <key>                      answer to a request with an idempotency key
 //	T <tenant> 0 p <kind> <hash> <ms be64> <conv> access path
 //	T <tenant> 0 m <chain>                        the chain grew since the last checkpoint
 //	T <tenant> 0 u <n be64>, h                    the tenant's own chain and its head

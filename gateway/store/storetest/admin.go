@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"turnout/gateway/audit"
 	"turnout/gateway/conversation"
@@ -156,4 +157,42 @@ func testHints(t *testing.T, w *world) {
 	if len(got) != 1 {
 		t.Error("told after the end of the subscription")
 	}
+}
+
+func testAnswers(t *testing.T, w *world) {
+	ctx := t.Context()
+	key := func(n byte) [32]byte { return [32]byte{n} }
+	_, err := w.Store.Recall(ctx, w.tenant, key(1))
+	w.wantErr(err, store.ErrNotFound, "before the first")
+	until := w.clock.Milli() + 1000
+	a := store.Answer{Key: key(1), Digest: [32]byte{9}, Body: []byte(`{"x":1}`), Until: until}
+	w.noErr(w.Store.Remember(ctx, w.tenant, a), "remembering")
+	w.noErr(w.Store.Remember(ctx, w.tenant, store.Answer{Key: key(2), Until: until}), "remembering one without a body")
+	other := w.newTenant("other")
+	w.noErr(w.Store.Remember(ctx, other, store.Answer{Key: key(3), Until: until}), "remembering for another tenant")
+	w.reopen()
+	got, err := w.Store.Recall(ctx, w.tenant, key(1))
+	if err != nil || got.Digest != a.Digest || string(got.Body) != string(a.Body) || got.Until != until {
+		t.Errorf("recalled %+v, %v", got, err)
+	}
+	if got, err := w.Store.Recall(ctx, w.tenant, key(2)); err != nil || len(got.Body) != 0 {
+		t.Errorf("one without a body: %+v, %v", got, err)
+	}
+	for n := range byte(4) {
+		if _, err := w.Store.Recall(ctx, other, key(n)); n != 3 && !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("another tenant recalls answer %d: %v", n, err)
+		}
+	}
+	a.Body = []byte("again")
+	w.noErr(w.Store.Remember(ctx, w.tenant, a), "remembering again")
+	if got, err := w.Store.Recall(ctx, w.tenant, key(1)); err != nil || string(got.Body) != "again" {
+		t.Errorf("in the place of the first: %+v, %v", got, err)
+	}
+	w.clock.Move(2 * time.Second)
+	for n := range byte(3) {
+		_, err := w.Store.Recall(ctx, w.tenant, key(n))
+		w.wantErr(err, store.ErrNotFound, "when its time is over")
+	}
+	w.noErr(w.Store.Remember(ctx, w.tenant, store.Answer{Key: key(0), Until: until + 10_000}), "remembering what sweeps")
+	w.reopen()
 }

@@ -102,6 +102,7 @@ func Run(t *testing.T, open func(t *testing.T, c *Clock) Opened) {
 		{"operator", testOperator},
 		{"seal race", testSealRace},
 		{"versions", testVersions},
+		{"answers", testAnswers},
 		{"hints", testHints},
 		{"reopen", testReopen},
 	} {
