@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"testing"
 
 	"turnout/adapters/message"
@@ -286,4 +287,41 @@ func TestExplainHoldsLittle(t *testing.T) {
 	if len(out) > 30_000 || !strings.Contains(string(out), `"+Inf"`) || !strings.Contains(string(out), `"NaN"`) {
 		t.Errorf("%d bytes: %.3000s", len(out), out)
 	}
+}
+
+// TestExplainConcurrently shares one explainer. The race detector is the judge.
+func TestExplainConcurrently(t *testing.T) {
+	g := generator{rand.New(rand.NewPCG(5, 5))}
+	set, err := Load([]Source{{Name: "r", Data: []byte(g.file(15))}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := NewExplainer(set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	exchanges := make([]*Exchange, 10)
+	want := make([]string, len(exchanges))
+	said := func(x *Exchange) string {
+		var b strings.Builder
+		for _, r := range e.Explain(x).Rules {
+			b.WriteString(r.Rule + string(r.Result) + r.Because)
+		}
+		return b.String()
+	}
+	for i := range exchanges {
+		exchanges[i] = g.exchange()
+		want[i] = said(exchanges[i])
+	}
+	var group sync.WaitGroup
+	for range 4 {
+		group.Go(func() {
+			for i, x := range exchanges {
+				if got := said(x); got != want[i] {
+					t.Errorf("exchange %d is explained in two ways", i)
+				}
+			}
+		})
+	}
+	group.Wait()
 }
