@@ -26,6 +26,8 @@ GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 CACHE     := $(CURDIR)/.cache
 LEGACYBOT := deploy/testbed/legacybot
 LEGACYBOT_READY := $(LEGACYBOT)/node_modules/.package-lock.json
+OPENAPI := deploy/testbed/openapi
+OPENAPI_READY := $(OPENAPI)/node_modules/.package-lock.json
 BROWSER := deploy/testbed/browser
 BROWSER_READY := $(BROWSER)/node_modules/.package-lock.json
 
@@ -38,6 +40,8 @@ export CHROMIUM
 
 # Tests that drive the legacy bot read its folder from here; without the variable they are not part of `go test`.
 export TURNOUT_LEGACYBOT := $(CURDIR)/$(LEGACYBOT)
+# So is the folder with the client generator.
+export TURNOUT_OPENAPI := $(CURDIR)/$(OPENAPI)
 export TURNOUT_SCALE
 
 GO_DIRS   := $(wildcard adapters gateway rules sidecar deploy)
@@ -57,7 +61,7 @@ build: need-go $(WEB_BUILT) ## build bin/turnout with its web apps
 	@CGO_ENABLED=0 go build -trimpath -o bin/turnout ./gateway/cmd/turnout
 
 .PHONY: test
-test: need-go need-curl $(LEGACYBOT_READY) $(WEB_BUILT) ## run all tests; installs what they need
+test: need-go need-curl $(LEGACYBOT_READY) $(OPENAPI_READY) $(WEB_BUILT) ## run all tests; installs what they need
 	@TURNOUT_WEB_BUILT=1 go test -timeout 12m $(TESTFLAGS) ./...
 	@$(MAKE) --no-print-directory test-web test-browser
 
@@ -73,7 +77,7 @@ race: need-go need-gcc ## run the tests of the concurrent packages with the race
 	@CGO_ENABLED=1 go test -race -short -timeout 20m $(TESTFLAGS) $(RACE_DIRS:%=./%/...)
 
 .PHONY: soak
-soak: need-go need-curl $(LEGACYBOT_READY) ## run the long tests at full scale (hours)
+soak: need-go need-curl $(LEGACYBOT_READY) $(OPENAPI_READY) ## run the long tests at full scale (hours)
 	@TURNOUT_SCALE=full go test -count=1 -timeout 6h $(TESTFLAGS) ./gateway/...
 
 .PHONY: bench
@@ -141,6 +145,10 @@ $(CACHE)/web/$(1).tested: $(CACHE)/web/$(1).built $$(shell find $(1)/test -type 
 	@touch $$@
 endef
 $(foreach app,$(WEB_APPS),$(eval $(call web-app,$(app))))
+
+$(OPENAPI_READY): $(OPENAPI)/package.json $(OPENAPI)/package-lock.json | need-node
+	@cd $(OPENAPI) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
 
 # $(call at-least,program,wanted,command that prints a version,how to get it)
 define at-least

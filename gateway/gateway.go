@@ -192,7 +192,7 @@ func New(ctx context.Context, o Options) (_ *Gateway, err error) {
 		Queue: g.queue, Audit: g.store, Accounts: g.running.accounts, Routes: g.running.routes(), Pages: append(pages, o.Registry.Shared()...),
 		Admin: g.admin(signer, detector), Memory: g.store, Health: g.store.Health, Checkpoints: g.checkpoints, Ready: g.rules.ready,
 		Alarms: g.rules.board.Active, Requested: figures.Requested, Metrics: figures.Handler(), Version: version(),
-		SessionKey: derive(g.root, "api", "session"), PlainCookie: loopback(cfg.Listen), Limits: limits(cfg.Limits),
+		SessionKey: derive(g.root, "api", "session"), PlainCookie: loopback(cfg.Listen), Origins: cfg.API.Origins, Limits: limits(cfg.Limits),
 		Now: o.Now, Rand: o.Rand, Log: o.Log.With("component", "api"),
 	})
 	if err != nil {

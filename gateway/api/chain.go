@@ -53,6 +53,9 @@ func (s *Server) chain(r Route) fasthttp.RequestHandler {
 			h.Set(fasthttp.HeaderCacheControl, "no-store")
 			h.Set(fasthttp.HeaderContentSecurityPolicy, "default-src 'none'; frame-ancestors 'none'")
 		}
+		if r.Access != Channel {
+			s.cors(ctx)
+		}
 		if s.stopping.Load() {
 			ctx.SetConnectionClose()
 		}

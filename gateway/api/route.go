@@ -134,6 +134,9 @@ func (s *Server) router(routes []Route) (fasthttp.RequestHandler, error) {
 		problem.Write(ctx, fasthttp.StatusNotFound, problem.CodeNotFound, "There is nothing at this path.")
 	}})
 	r.MethodNotAllowed = s.chain(Route{Path: "(method)", Access: Public, handler: func(ctx *fasthttp.RequestCtx) {
+		if s.preflight(ctx) {
+			return
+		}
 		problem.Write(ctx, fasthttp.StatusMethodNotAllowed, problem.CodeBadRequest,
 			"This path does not take this method. The header Allow lists those that it takes.")
 	}})

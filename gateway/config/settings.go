@@ -24,6 +24,7 @@ type Settings struct {
 	// RootKey is what the tenants' keys are wrapped with. Without it the data cannot be read.
 	RootKey adapters.SecretRef `yaml:"root_key"`
 	Audit   Audit              `yaml:"audit"`
+	API     API                `yaml:"api"`
 	Limits  Limits             `yaml:"limits"`
 	// Resources are globs, relative to the file.
 	Resources []string `yaml:"resources"`
@@ -45,6 +46,12 @@ type Audit struct {
 	SigningKey adapters.SecretRef `yaml:"signing_key"`
 	// SendTo is where copies of checkpoints go: an http or https URL, a folder (with a slash at its end) or a file.
 	SendTo string `yaml:"send_to"`
+}
+
+// API says who may use the API of agents and administration from a browser.
+type API struct {
+	// Origins are pages of other hosts whose scripts may, such as "https://desk.example.com". The node's own always may.
+	Origins []string `yaml:"origins"`
 }
 
 // Limits bound what clients can take of a node. All are in force by default.
@@ -161,6 +168,11 @@ func (l *loader) checkSettings(whole Section, s *Settings) {
 	if s.Audit.SendTo != "" {
 		if hint := checkSendTo(s.Audit.SendTo, s.Data); hint != "" {
 			l.faults.add(whole.find("audit", "send_to"), "%s", hint)
+		}
+	}
+	for i, origin := range s.API.Origins {
+		if u, err := url.Parse(origin); err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.Scheme+"://"+u.Host != origin {
+			l.faults.add(whole.find("api", "origins", strconv.Itoa(i)), `an origin is a scheme and a host without anything behind, such as "https://desk.example.com"`)
 		}
 	}
 	l.checkLimits(whole, &s.Limits)
