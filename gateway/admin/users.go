@@ -337,7 +337,7 @@ func (u *userRoutes) addKey(call *api.Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return keyMade{keyInfo{body.ID, body.Expires, body.Scopes}, key}, nil
+	return keyMade{keyInfo(body), key}, nil
 }
 
 // rotateBody is the body that rotates a key.

@@ -297,7 +297,7 @@ func killedSending(t *testing.T, point fault.Point, pass int, idempotent bool) {
 	cmd.Env = append(os.Environ(), faultPoint+"="+string(point), faultPass+"="+strconv.Itoa(pass),
 		faultConfig+"="+filepath.Join(n.dir, "turnout.yaml"))
 	n.run(cmd)
-	ctx := longCtx(t, time.Minute)
+	ctx := longCtx(t, 3*time.Minute)
 	first, over, watched := n.done, make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(watched)
