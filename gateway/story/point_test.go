@@ -84,7 +84,7 @@ func killedAt(t *testing.T, point fault.Point, pass int) {
 	n.run(cmd)
 
 	// The process dies somewhere in the story; its supervisor starts another, which has no fault.
-	ctx := longCtx(t, time.Minute)
+	ctx := longCtx(t, 3*time.Minute)
 	first := n.done
 	watched := make(chan struct{})
 	over := make(chan struct{})

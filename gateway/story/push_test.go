@@ -355,7 +355,7 @@ func TestHandoffWhileRowsWait(t *testing.T) {
 	n := newNode(t, bot.URL, time.Second)
 	a := newApp(t, n, true)
 	n.start()
-	ctx := longCtx(t, time.Minute)
+	ctx := longCtx(t, 3*time.Minute)
 	a.Next(adaptertest.Hang) // the first part is under way until its time is over
 	if _, err := a.say(ctx, "customer", "1", "parts"); err != nil {
 		t.Fatal(err)

@@ -79,7 +79,7 @@ func TestTheReadmeTellsTheTruth(t *testing.T) {
 	n.start()
 	t.Cleanup(n.kill)
 
-	shell := exec.CommandContext(longCtx(t, time.Minute), "bash", "-euo", "pipefail", "-c", ports.Replace(script))
+	shell := exec.CommandContext(longCtx(t, 3*time.Minute), "bash", "-euo", "pipefail", "-c", ports.Replace(script))
 	shell.Dir = work
 	printed, err := shell.CombinedOutput()
 	if err != nil {
@@ -101,7 +101,7 @@ func TestTroubledBots(t *testing.T) {
 	bot := newTestBot(t)
 	n := newNode(t, bot.URL, 700*time.Millisecond)
 	n.start()
-	ctx := longCtx(t, time.Minute)
+	ctx := longCtx(t, 3*time.Minute)
 
 	for text, want := range map[string]string{"hello": "bot", "hang": "queued", "garbage": "queued", "500": "queued", "empty": "bot", "twice": "bot"} {
 		a, err := n.visitor(ctx).say(ctx, "1", text)
