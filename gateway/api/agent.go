@@ -53,7 +53,8 @@ func (s *Server) postPresence(c *Call) (any, error) {
 
 // queueList is what a view of the queue holds.
 type queueList struct {
-	Items []queue.Row `json:"items"`
+	Items  []queue.Row `json:"items"`
+	Cursor string      `json:"cursor,omitempty"`
 }
 
 func (s *Server) getQueue(c *Call) (any, error) {
@@ -61,13 +62,21 @@ func (s *Server) getQueue(c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	rows, err := s.o.Queue.List(c.Context(), c.who.agent(), queue.Filter{
-		View: queue.View(c.Query("view")), Queue: c.Query("queue"), Limit: int(limit),
+	after, err := c.Cursor()
+	if err != nil {
+		return nil, err
+	}
+	rows, next, err := s.o.Queue.Page(c.Context(), c.who.agent(), queue.Filter{
+		View: queue.View(c.Query("view")), Queue: c.Query("queue"), Limit: int(limit), After: after,
 	})
 	if err != nil {
 		return nil, err
 	}
-	return queueList{rows}, nil
+	out := queueList{Items: rows}
+	if next != "" {
+		out.Cursor = c.CursorOf(next)
+	}
+	return out, nil
 }
 
 func (s *Server) getConversation(c *Call) (any, error) {

@@ -34,7 +34,7 @@ func (s *Server) own() []Route {
 		agents(get, "/v1/agent/me", s.getMe, Doc{Summary: "Who you are.", Answer: presentMe{}}, everybody...),
 		agents(post, "/v1/agent/presence", s.postPresence, Doc{Summary: "Say that you are there, or not.", Body: presenceBody{}, Answer: queue.Presence{}}),
 		agents(get, "/v1/agent/queue", s.getQueue, Doc{Summary: "What waits, what you hold, what was set aside.", Answer: queueList{}, Query: map[string]string{
-			"view": "queue, mine or captured", "queue": "only this one", "limit": "how many at most",
+			"view": "queue, mine or captured", "queue": "only this one", "limit": "how many at most", "cursor": "that of the page before",
 		}}),
 		agents(get, "/v1/agent/colleagues", s.getColleagues, Doc{Summary: "Who can take conversations, and in which queues.", Answer: queue.Colleagues{}}),
 		agents(get, conv, s.getConversation, Doc{Summary: "Everything about a conversation.", Answer: queue.Context{}, Query: window}),

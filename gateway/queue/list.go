@@ -3,6 +3,7 @@ package queue
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -11,6 +12,7 @@ import (
 
 	"turnout/adapters/message"
 	"turnout/gateway/conversation"
+	"turnout/gateway/id"
 	"turnout/gateway/store"
 )
 
@@ -32,6 +34,8 @@ type Filter struct {
 	View  View
 	Queue string
 	Limit int // 0: 50
+	// After is what Page returned with the page before.
+	After string
 }
 
 // Row is everything that a list shows of a conversation.
@@ -71,37 +75,75 @@ type Preview struct {
 
 const previewRunes = 160
 
-// List returns what the agent may see of a view, in the order in which it should be taken.
+// List returns the first page of what the agent may see of a view, in the order in which it should be taken.
 func (q *Queue) List(ctx context.Context, a Agent, f Filter) ([]Row, error) {
+	rows, _, err := q.Page(ctx, a, f)
+	return rows, err
+}
+
+// Page is List from where f.After says, and where the next page begins; "" when there is none. What comes or goes in
+// between is not shown twice; what comes in ahead of the page is on the first one only.
+func (q *Queue) Page(ctx context.Context, a Agent, f Filter) (rows []Row, next string, err error) {
 	if f.Limit <= 0 {
 		f.Limit = 50
 	}
 	f.Limit = min(f.Limit, MaxList)
 	switch f.View {
 	case Waiting, "":
-		return q.listWaiting(ctx, a, f, q.Store.Waiting, func(x, y store.Waiting) int {
-			return cmp.Or(cmp.Compare(y.Handoff.Priority, x.Handoff.Priority), cmp.Compare(x.Since, y.Since))
+		return q.listWaiting(ctx, a, f, q.Store.Waiting, func(x, y place) int {
+			return cmp.Or(cmp.Compare(y.Priority, x.Priority), cmp.Compare(x.Since, y.Since), cmp.Compare(x.ID, y.ID))
 		})
 	case Captured:
-		return q.listWaiting(ctx, a, f, q.Store.Captured, func(x, y store.Waiting) int {
-			return cmp.Compare(x.Since, y.Since)
+		return q.listWaiting(ctx, a, f, q.Store.Captured, func(x, y place) int {
+			return cmp.Or(cmp.Compare(x.Since, y.Since), cmp.Compare(x.ID, y.ID))
 		})
 	case Mine:
 		return q.listMine(ctx, a, f)
 	}
-	return nil, &InvalidError{Detail: "view is one of queue, mine, captured."}
+	return nil, "", &InvalidError{Detail: "view is one of queue, mine, captured."}
 }
 
 type lister func(ctx context.Context, t store.Tenant, queue string, limit int) ([]store.Waiting, error)
 
+// place is where a conversation stands in a view, and Seen how many stood before it or with it when it was shown.
+type place struct {
+	Priority int    `json:"p"`
+	Since    int64  `json:"s"`
+	ID       string `json:"i"`
+	Seen     int    `json:"n"`
+}
+
+func placeOf(w store.Waiting) place {
+	return place{Priority: w.Handoff.Priority, Since: w.Since, ID: w.Ref.ID}
+}
+
+// mostSeen bounds how far pages lead: who gets there does not read a list any more.
+const mostSeen = 10_000
+
+var errAfter = &InvalidError{Detail: "This cursor is none that this list gave out."}
+
+func readPlace(after string) (p place, err error) {
+	if after == "" {
+		return p, nil
+	}
+	if json.Unmarshal([]byte(after), &p) != nil || p.ID == "" || p.Seen < 1 || p.Seen > mostSeen {
+		return p, errAfter
+	}
+	return p, nil
+}
+
 // listWaiting merges the agent's queues in the order that list gives each of them.
-func (q *Queue) listWaiting(ctx context.Context, a Agent, f Filter, list lister, order func(x, y store.Waiting) int) ([]Row, error) {
+func (q *Queue) listWaiting(ctx context.Context, a Agent, f Filter, list lister, order func(x, y place) int) (rows []Row, next string, err error) {
+	after, err := readPlace(f.After)
+	if err != nil {
+		return nil, "", err
+	}
 	queues := a.Queues
 	switch {
 	case f.Queue != "" && !q.Directory.HasQueue(a.Tenant, f.Queue):
-		return nil, &InvalidError{Detail: "There is no such queue."}
+		return nil, "", &InvalidError{Detail: "There is no such queue."}
 	case f.Queue != "" && !a.Supervisor && !a.serves(f.Queue):
-		return nil, q.refuse(ctx, a, "list", f.Queue)
+		return nil, "", q.refuse(ctx, a, "list", f.Queue)
 	case f.Queue != "":
 		queues = []string{f.Queue}
 	case a.Supervisor:
@@ -109,21 +151,35 @@ func (q *Queue) listWaiting(ctx context.Context, a Agent, f Filter, list lister,
 	}
 	var waiting []store.Waiting
 	for _, name := range queues {
-		w, err := list(ctx, a.Tenant, name, f.Limit)
+		w, err := list(ctx, a.Tenant, name, after.Seen+f.Limit+1)
 		if err != nil {
-			return nil, fmt.Errorf("listing a queue: %w", err)
+			return nil, "", fmt.Errorf("listing a queue: %w", err)
 		}
 		waiting = append(waiting, w...)
 	}
-	slices.SortStableFunc(waiting, order)
-	rows := make([]Row, 0, min(len(waiting), f.Limit))
-	for _, w := range waiting[:min(len(waiting), f.Limit)] {
+	slices.SortFunc(waiting, func(x, y store.Waiting) int { return order(placeOf(x), placeOf(y)) })
+	if after.ID != "" {
+		waiting = slices.DeleteFunc(waiting, func(w store.Waiting) bool { return order(placeOf(w), after) <= 0 })
+	}
+	if len(waiting) > f.Limit {
+		last := placeOf(waiting[f.Limit-1])
+		if last.Seen = after.Seen + f.Limit; last.Seen <= mostSeen {
+			b, err := json.Marshal(last)
+			if err != nil {
+				return nil, "", fmt.Errorf("encoding a cursor: %w", err)
+			}
+			next = string(b)
+		}
+		waiting = waiting[:f.Limit]
+	}
+	rows = make([]Row, 0, len(waiting))
+	for _, w := range waiting {
 		row, err := q.row(ctx, w.Ref)
 		if errors.Is(err, store.ErrNotFound) {
 			continue
 		}
 		if err != nil {
-			return nil, err
+			return nil, "", err
 		}
 		if row.Owner.Kind != w.Owner.Kind || row.Owner.Queue != w.Owner.Queue {
 			continue // it moved on since the view was read
@@ -131,29 +187,38 @@ func (q *Queue) listWaiting(ctx context.Context, a Agent, f Filter, list lister,
 		row.Position = w.Position
 		rows = append(rows, row)
 	}
-	return rows, nil
+	return rows, next, nil
 }
 
 // listMine lists what the agent holds, the one that has waited longest for an answer first.
-func (q *Queue) listMine(ctx context.Context, a Agent, f Filter) ([]Row, error) {
-	refs, err := q.Store.List(ctx, a.Tenant, store.Path{Kind: store.ByAgent, Value: a.ID}, "", f.Limit)
-	if err != nil {
-		return nil, fmt.Errorf("listing an agent's conversations: %w", err)
+func (q *Queue) listMine(ctx context.Context, a Agent, f Filter) (rows []Row, next string, err error) {
+	if f.After != "" {
+		if _, err := id.Partition(id.Conversation, f.After); err != nil {
+			return nil, "", errAfter
+		}
 	}
-	rows := make([]Row, 0, len(refs))
+	refs, err := q.Store.List(ctx, a.Tenant, store.Path{Kind: store.ByAgent, Value: a.ID}, f.After, f.Limit+1)
+	if err != nil {
+		return nil, "", fmt.Errorf("listing an agent's conversations: %w", err)
+	}
+	if len(refs) > f.Limit {
+		refs = refs[:f.Limit]
+		next = refs[f.Limit-1].ID
+	}
+	rows = make([]Row, 0, len(refs))
 	for _, r := range refs {
 		row, err := q.row(ctx, r)
 		if errors.Is(err, store.ErrNotFound) {
 			continue
 		}
 		if err != nil {
-			return nil, err
+			return nil, "", err
 		}
 		if row.Owner.Agent == a.ID {
 			rows = append(rows, row)
 		}
 	}
-	return rows, nil
+	return rows, next, nil
 }
 
 func (q *Queue) row(ctx context.Context, r store.Ref) (Row, error) {
