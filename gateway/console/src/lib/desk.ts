@@ -317,17 +317,11 @@ export class Desk extends Source {
     if (at < 0) {
       if (this.panes.length < room) at = this.panes.push(id) - 1;
       else {
-        at = Math.min(this.focus, room - 1);
+        at = Math.min(this.focus, this.panes.length - 1);
         const old = this.panes[at];
         this.panes[at] = id;
         if (old) this.leave(old);
       }
-      this.box.set("panes", this.panes);
-    } else if (at >= room) {
-      // It has a pane that has no room at the moment: it changes places with the one in focus.
-      const to = Math.min(this.focus, room - 1);
-      [this.panes[at], this.panes[to]] = [this.panes[to]!, id];
-      at = to;
       this.box.set("panes", this.panes);
     }
     if (focus) this.focus = at;

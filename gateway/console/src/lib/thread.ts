@@ -113,6 +113,9 @@ function ownerBefore(events: readonly Event[], now: Owner): Owner {
   return now;
 }
 
+/** A name inside of a sentence keeps its direction to itself. */
+const apart = (name: string) => `\u2068${name}\u2069`;
+
 const dayOf = (ms: number) => new Date(ms).toDateString();
 
 /** Makes what a thread shows out of the log. The line is drawn from changes of owner, never from who speaks. */
@@ -197,10 +200,10 @@ class Fold {
         if (e.timer?.name === "snooze") event("", "It is back: its time has come");
         return;
       case "offer.made":
-        if (e.offer) event("", `Offered to ${this.around.name(e.offer.agent)}`);
+        if (e.offer) event("", `Offered to ${apart(this.around.name(e.offer.agent))}`);
         return;
       case "profile.changed":
-        event("", e.profile?.name ? `Identified as ${e.profile.name}` : "Identified");
+        event("", e.profile?.name ? `Identified as ${apart(e.profile.name)}` : "Identified");
         return;
       case "conversation.reopened":
         event("", "The customer wrote again: reopened");
@@ -293,7 +296,7 @@ class Fold {
         event(who, `${before === "bot" ? "took over from the bot" : "took it"}${this.waited(at, before)}`, track);
         break;
       case "transfer":
-        event(who, `passed it to ${to.kind === "agent" ? to.name || this.around.name(to.agent ?? "") : to.queue ?? "a queue"}`, track);
+        event(who, `passed it to ${to.kind === "agent" ? apart(to.name || this.around.name(to.agent ?? "")) : to.queue ?? "a queue"}`, track);
         break;
       case "escalate": event(who, `passed it up to ${to.queue ?? "a queue"}`, track); break;
       case "release": event(who, "gave it back to the bot", track); break;
