@@ -99,6 +99,8 @@ test("what is only on this device stands at the end, and not twice", () => {
   seq = 3;
   const held = ev("message.held", { actor: { kind: "agent", id: "robin" }, message: { id: "x", by: "agent", text: "hi", held: true } });
   assert.equal(foldThread([held], around(robin, { sends: [send] })).filter((i) => i.kind === "message").length, 1);
+  assert.equal(foldThread([held], around(robin, { sends: [{ ...send, state: "waiting" }] })).filter((i) => i.kind === "message").length, 1, "its answer was lost");
+  assert.equal(foldThread([held], around(robin, { sends: [{ ...send, state: "waiting", tries: 0 }] })).filter((i) => i.kind === "message").length, 2, "it never left");
   // The same words of before are another message.
   assert.equal(foldThread([held], around(robin, { sends: [{ ...send, after: 4 }] })).filter((i) => i.kind === "message").length, 2);
   assert.equal(foldThread([held], around(robin, { sends: [{ ...send, after: 4, state: "taken", message: "x" }] })).filter((i) => i.kind === "message").length, 1);

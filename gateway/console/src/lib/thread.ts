@@ -339,7 +339,7 @@ class Fold {
     const line = lineOf(this.around.owner.kind);
     for (const send of this.around.sends) {
       if (send.message && (this.sent.has(send.message) || this.hasItem(send.message))) continue;
-      if (send.state === "sending" && this.overtaken(send)) continue;
+      if (send.tries > 0 && send.state !== "refused" && this.overtaken(send)) continue;
       const base = { key: send.key, seq: Infinity, at: send.at, line };
       if (send.mode === "note") this.push({ ...base, kind: "note", text: send.text, author: "You", send });
       else {
@@ -352,7 +352,7 @@ class Fold {
     return this.items;
   }
 
-  /** Whether the log was quicker to show it than the answer to the request that said it. */
+  /** Whether the log shows it already, while the answer to the request that said it is still out, or was lost. */
   private overtaken(send: Send): boolean {
     return this.items.some((i) =>
       i.seq > send.after && i.seq !== Infinity &&
