@@ -2,7 +2,8 @@ package adapters
 
 import "log/slog"
 
-// SecretRef is a reference to a secret in a configuration: "env:NAME" or "file:/path". A literal is refused.
+// SecretRef is a reference to a secret in a configuration: "env:NAME", "file:/path", or "sealed:name" for one that the
+// store keeps. A literal is refused.
 type SecretRef string
 
 // Secret is a secret value. It prints as [redacted] through fmt, JSON and slog.

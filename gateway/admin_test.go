@@ -59,6 +59,19 @@ func TestResourcesOverTheAPI(t *testing.T) {
 	n.refused("", "PUT", "/v1/admin/resources/queue/q", object{"spec": object{"titel": "x"}}, 422, "invalid_config", `did you mean`)
 	n.refused("", "PUT", "/v1/admin/resources/queue/Q", object{"spec": object{}}, 422, "invalid_config", `a name is`)
 
+	// What is made over the API reads none of the node's own secrets, wherever it would send them.
+	for _, ref := range []string{"file:root.key", "env:HOME"} {
+		for _, config := range []object{
+			{"url": other.URL, "sign": ref, "request": object{"text": "text"}, "response": object{"text": "body.reply"}},
+			{"url": other.URL, "headers": object{"X-Key": ref}, "request": object{"text": "text"}, "response": object{"text": "body.reply"}},
+		} {
+			thief := object{"spec": object{"adapter": "webhook", "config": config}}
+			n.refused("", "PUT", "/v1/admin/resources/bot/thief", thief, 422, "invalid_config", "sealed secrets only")
+		}
+		agent := object{"spec": object{"queues": []string{"support"}, "password": ref}}
+		n.refused("", "PUT", "/v1/admin/resources/agent/thief", agent, 422, "invalid_config", "sealed secrets only")
+	}
+
 	// A broken file on the disk, not in force, keeps nobody from the API.
 	n.write("acme.res.yaml", "kind: [")
 	n.must("", "PUT", "/v1/admin/resources/queue/q", object{"spec": object{"title": "Q"}, "version": 2}, &applied)
@@ -303,6 +316,14 @@ func TestSealedSecrets(t *testing.T) {
 		}
 	}
 	n.refused("", "DELETE", "/v1/admin/secrets/bot-key", nil, 409, "in_use", "bot/legacy")
+	header := func(ref string) object { // a reference within a header's value is one as well
+		return object{"spec": object{"adapter": "webhook", "config": object{
+			"url": b.URL, "headers": object{"Authorization": "Bearer " + ref}, "request": object{"text": "text"}, "response": object{"text": "body.reply"},
+		}}}
+	}
+	n.must("", "PUT", "/v1/admin/resources/bot/extra", header("sealed:bot-key"), nil)
+	n.refused("", "PUT", "/v1/admin/resources/bot/extra", header("sealed:none"), 422, "invalid_config", "secrets set none")
+	n.must("", "DELETE", "/v1/admin/resources/bot/extra", nil, nil)
 	n.refused("", "DELETE", "/v1/admin/secrets/none", nil, 404, "not_found")
 	n.refused("", "PUT", "/v1/admin/secrets/Bot", object{"value": "x"}, 400, "bad_request")
 	n.refused("", "PUT", "/v1/admin/secrets/bot-key", object{}, 400, "bad_request")

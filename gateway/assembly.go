@@ -117,6 +117,22 @@ func tenantSecrets(ctx context.Context, v *vault.Vault, t store.Tenant, others s
 	}, nil
 }
 
+// secretsAt is secret for what stands at a place of the configuration. What was made over the API gets sealed secrets only:
+// with the node's own files and variables an admin of a tenant could have the node send its keys away.
+func secretsAt(at config.Pos, secret secretFunc) secretFunc {
+	if !at.Stored() {
+		return secret
+	}
+	return func(ref adapters.SecretRef) (adapters.Secret, error) {
+		if _, ok := config.Sealed(ref); !ok {
+			return adapters.Secret{}, errNotSealed
+		}
+		return secret(ref)
+	}
+}
+
+var errNotSealed = errors.New(`a resource that was made over the API refers to sealed secrets only ("sealed:name"); files and variables are the node's own`)
+
 // tenantOf returns what turns need to know of a tenant, but for its rules.
 func tenantOf(t *config.Tenant, l config.Limits) *pipeline.Tenant {
 	handle, err := store.NewTenant(t.Name)
@@ -138,6 +154,7 @@ func (g *Gateway) botsOf(a *assembly, t *config.Tenant, old *assembly, secret se
 	fresh := map[string]bool{} // those that the pipeline does not know yet
 	for _, b := range t.Bots {
 		key := partKey{t.Name, b.Name}
+		secret := secretsAt(b.At, secret)
 		before := part(old, func(o *assembly) *botPart { return o.bots[key] })
 		p := &botPart{instance: instanceOf(b.Adapter, b.Config, t.Name, b.Name)}
 		if before != nil && before.same(p.print, secret) {
@@ -194,6 +211,7 @@ func alternateOf(b *pipeline.Bot) string {
 func (g *Gateway) channelsOf(a *assembly, t *config.Tenant, old *assembly, bots map[string]*pipeline.Bot, secret secretFunc) error {
 	for _, c := range t.Channels {
 		key := partKey{t.Name, c.Key}
+		secret := secretsAt(c.At, secret)
 		before := part(old, func(o *assembly) *channelPart { return o.channels[key] })
 		p := &channelPart{instance: instanceOf(c.Adapter, c.Config, t.Name, c.Key)}
 		pc := &pipeline.Channel{Key: c.Key, Tenant: a.tenants[t.Name], Bot: bots[c.Bot], ReopenWithin: c.ReopenWithin, Push: g.o.Registry.Pushes(c.Adapter)}

@@ -197,21 +197,21 @@ func (c *connection) tenant(ctx context.Context, t *config.Tenant, secrets func(
 		}
 	}
 	for _, b := range t.Bots {
-		bot, err := c.o.Registry.BuildBot(b.Adapter, b.Config, c.deps(t.Name, b.Name, secret))
+		bot, err := c.o.Registry.BuildBot(b.Adapter, b.Config, c.deps(t.Name, b.Name, secretsAt(b.At, secret)))
 		if err == nil {
 			err = errors.Join(c.reach(ctx, bot), bot.Close())
 		}
 		c.located("bot "+b.Name, b.At, b.Config, "can be reached", err)
 	}
 	for _, ch := range t.Channels {
-		channel, err := c.o.Registry.BuildChannel(ch.Adapter, ch.Config, c.deps(t.Name, ch.Key, secret))
+		channel, err := c.o.Registry.BuildChannel(ch.Adapter, ch.Config, c.deps(t.Name, ch.Key, secretsAt(ch.At, secret)))
 		if err == nil {
 			err = errors.Join(c.reach(ctx, channel), channel.Close())
 		}
 		c.located("channel "+ch.Name, ch.At, ch.Config, "can be built", err)
 	}
 	for _, a := range t.Agents {
-		if _, err := account(handle, a, secret); err != nil {
+		if _, err := account(handle, a, secretsAt(a.At, secret)); err != nil {
 			c.add("agent "+a.ID, a.At.String(), "", err)
 		}
 	}

@@ -37,7 +37,7 @@ func accounts(cfg *config.Config, archived map[string][]resource.Archived, secre
 		}
 		closed := archivedQueues(archived[t.Name])
 		for _, a := range t.Agents {
-			account, err := account(handle, a, secrets(t.Name))
+			account, err := account(handle, a, secretsAt(a.At, secrets(t.Name)))
 			if err != nil {
 				faults = append(faults, config.Fault{Pos: a.At, Message: err.Error()})
 				continue

@@ -71,7 +71,7 @@ func Headers(headers map[string]string, secret func(adapters.SecretRef) (adapter
 			}
 			value = prefix + v.Reveal()
 		} else if secretHeader(name) {
-			return nil, fmt.Errorf("headers.%s: carries a secret; name it as env:NAME or file:/path", name)
+			return nil, fmt.Errorf("headers.%s: carries a secret; name it as env:NAME, file:/path or sealed:name", name)
 		}
 		if strings.ContainsAny(value, "\r\n\x00") {
 			return nil, fmt.Errorf("headers.%s: has a line end in its value", name)
@@ -96,7 +96,9 @@ func MAC(key []byte, timestamp string, body []byte) []byte {
 	return h.Sum(nil)
 }
 
-func isRef(s string) bool { return strings.HasPrefix(s, "env:") || strings.HasPrefix(s, "file:") }
+func isRef(s string) bool {
+	return strings.HasPrefix(s, "env:") || strings.HasPrefix(s, "file:") || strings.HasPrefix(s, "sealed:")
+}
 
 func secretHeader(name string) bool {
 	name = strings.ToLower(name)

@@ -22,6 +22,9 @@ func (p Pos) String() string {
 	return fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Column)
 }
 
+// Stored reports whether the place is in what was made over the API.
+func (p Pos) Stored() bool { return strings.HasPrefix(p.File, storedPrefix) }
+
 // Fault is one mistake in a configuration: where it is, what is wrong and how to mend it. It never repeats a value that
 // could be a secret.
 type Fault struct {

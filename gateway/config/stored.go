@@ -5,6 +5,9 @@ import (
 	"fmt"
 )
 
+// storedPrefix begins the places in what was made over the API.
+const storedPrefix = "api:"
+
 // document of a stored resource; its fields are those of a resource file.
 type storedDocument struct {
 	Kind   string          `json:"kind"`
@@ -16,7 +19,7 @@ type storedDocument struct {
 // readStored reads what the store has as if each were a file of its own: JSON is YAML.
 func (l *loader) readStored(stored []Stored) {
 	for _, s := range stored {
-		file := fmt.Sprintf("api:%s/%s/%s", s.Tenant, s.Kind, s.Name)
+		file := fmt.Sprintf(storedPrefix+"%s/%s/%s", s.Tenant, s.Kind, s.Name)
 		doc := storedDocument{Kind: s.Kind, Tenant: s.Tenant, Name: s.Name, Spec: s.Spec}
 		if s.Kind == "tenant" {
 			doc.Tenant = ""
