@@ -72,6 +72,10 @@ func (l *loader) newChannel(t *Tenant, r *resource) *Channel {
 	c := &Channel{At: r.whole.Pos(), Name: r.Name, Key: t.Name + "." + r.Name, Config: r.absent("config"), spec: r.Spec}
 	l.decode(r.Spec, c)
 	l.need(r.Spec, "adapter", `write "adapter: web"`)
+	if r.stored && !strings.HasPrefix(c.Key, t.Name+".") {
+		// Keys are unique on the node: whoever could ask for any would learn which other tenants have.
+		l.faults.add(r.Spec.find("key"), "the key of a channel that is made over the API begins with the tenant's name and a dot: %q", t.Name+"."+r.Name)
+	}
 	if !keyForm.MatchString(c.Key) {
 		l.faults.add(r.Spec.find("key"), "a key is 1 to 81 lower-case letters, digits, dots, hyphens and underscores, beginning with a letter or digit")
 	}

@@ -104,8 +104,9 @@ func TestBadStored(t *testing.T) {
 			stored("bank", "tenant", "bank", `{}`), stored("bank", "channel", "web", `{"adapter":"web"}`),
 		}, "the tenant has no bot"},
 		"a key that is taken": {[]config.Stored{
-			stored("shop", "channel", "a", `{"adapter":"web","key":"k"}`), stored("shop", "channel", "b", `{"adapter":"web","key":"k"}`),
-		}, `the key "k" is taken by the channel at api:shop/channel/a`},
+			stored("shop", "channel", "a", `{"adapter":"web","key":"shop.k"}`), stored("shop", "channel", "b", `{"adapter":"web","key":"shop.k"}`),
+		}, `the key "shop.k" is taken by the channel at api:shop/channel/a`},
+		"a key of another's": {[]config.Stored{stored("shop", "channel", "a", `{"adapter":"web","key":"bank.web"}`)}, `begins with the tenant's name and a dot: "shop.a"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := c.With(tt.stored)
