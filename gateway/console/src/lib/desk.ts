@@ -40,6 +40,8 @@ export class Desk extends Source {
   mine: Row[] = [];
   waiting: Row[] = [];
   captured: Row[] = [];
+  /** The views of which there is more than these rows. */
+  more = new Set<"mine" | "waiting" | "captured">();
   /** Whether the lists were read at all, and what hindered the last reading. */
   listed = false;
   listError: Error | undefined;
@@ -224,12 +226,16 @@ export class Desk extends Source {
   }
 
   private async readLists(): Promise<void> {
-    const view = (v: string) => this.api.get<{ items: Row[] | null }>(`/v1/agent/queue?view=${v}&limit=${listLimit}`);
+    const view = (v: string) => this.api.get<{ items: Row[] | null; cursor?: string }>(`/v1/agent/queue?view=${v}&limit=${listLimit}`);
     try {
       const [mine, waiting, captured] = await Promise.all([view("mine"), view("queue"), view("captured")]);
       this.mine = mine.items ?? [];
       this.waiting = waiting.items ?? [];
       this.captured = captured.items ?? [];
+      this.more = new Set();
+      if (mine.cursor) this.more.add("mine");
+      if (waiting.cursor) this.more.add("waiting");
+      if (captured.cursor) this.more.add("captured");
       for (const r of this.mine) {
         const c = this.conversations.get(r.conversation);
         // What is in front of the agent has been read.
