@@ -51,6 +51,8 @@ type Options struct {
 	// Secrets resolves references of the configuration; nil reads the environment and files.
 	Secrets func(adapters.SecretRef) (adapters.Secret, error)
 	Log     *slog.Logger
+	// OneTime are passwords that sign in once each.
+	OneTime []api.OneTime
 
 	Now    func() time.Time
 	Rand   io.Reader
@@ -189,7 +191,7 @@ func New(ctx context.Context, o Options) (_ *Gateway, err error) {
 		return nil, err
 	}
 	g.server, err = api.New(ctx, api.Options{
-		Queue: g.queue, Audit: g.store, Accounts: g.running.accounts, Routes: g.running.routes(), Pages: append(pages, o.Registry.Shared()...),
+		Queue: g.queue, Audit: g.store, Accounts: g.running.accounts, OneTime: o.OneTime, Routes: g.running.routes(), Pages: append(pages, o.Registry.Shared()...),
 		Admin: g.admin(signer, detector), Memory: g.store, Health: g.store.Health, Checkpoints: g.checkpoints, Ready: g.rules.ready,
 		Alarms: g.rules.board.Active, Requested: figures.Requested, Metrics: figures.Handler(), Version: version(),
 		SessionKey: derive(g.root, "api", "session"), PlainCookie: loopback(cfg.Listen), Origins: cfg.API.Origins, Limits: limits(cfg.Limits),

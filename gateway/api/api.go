@@ -58,6 +58,8 @@ type Options struct {
 	Queue    *queue.Queue
 	Audit    Audit
 	Accounts *Accounts
+	// OneTime are passwords that sign in once each, beside those of the accounts.
+	OneTime []OneTime
 	// Routes are mounted beside the server's own; they are the channels'.
 	Routes []adapters.Route
 	// Pages are mounted for everybody; they are the console's.

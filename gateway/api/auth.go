@@ -61,6 +61,7 @@ type auth struct {
 	secure   bool
 	rate     *buckets // requests of one account
 	logins   *logins
+	once     oneTimes
 	refused  refusals
 }
 
@@ -68,6 +69,7 @@ func newAuth(o Options, accounts func() *Accounts) (*auth, error) {
 	a := &auth{
 		accounts: accounts, sessions: newSessions(o), now: o.Now, log: o.Log, origins: o.Origins,
 		cookie: "__Host-turnout_session", secure: true, rate: newBuckets(o.Limits.Requests, o.Limits.Burst),
+		once: oneTimes{list: slices.Clone(o.OneTime)},
 	}
 	if o.PlainCookie {
 		a.cookie, a.secure = "turnout_session", false

@@ -115,10 +115,15 @@ func (s *Server) login(work context.Context, ctx *fasthttp.RequestCtx) (*loginAn
 		tooFast(ctx, wait)
 		return nil, nil
 	}
-	account := s.auth.accounts().login(body.Tenant, body.Login)
-	ok, err := s.auth.logins.check(work, account, body.Password)
-	if err != nil {
-		return nil, err
+	kind := "one-time"
+	account := s.auth.once.spend(s.auth.accounts(), body.Tenant, body.Login, body.Password)
+	ok := account != nil
+	if !ok {
+		kind, account = "password", s.auth.accounts().login(body.Tenant, body.Login)
+		var err error
+		if ok, err = s.auth.logins.check(work, account, body.Password); err != nil {
+			return nil, err
+		}
 	}
 	if !ok {
 		if account != nil {
@@ -128,7 +133,7 @@ func (s *Server) login(work context.Context, ctx *fasthttp.RequestCtx) (*loginAn
 		}
 		return nil, errLogin
 	}
-	if err := s.append(work, principal{account: account}, nil, "login", "password"); err != nil {
+	if err := s.append(work, principal{account: account}, nil, "login", kind); err != nil {
 		return nil, err // a login that cannot be recorded is none
 	}
 	token, expires, err := s.auth.sessions.begin(account)

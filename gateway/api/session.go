@@ -26,7 +26,8 @@ type session struct {
 	Tenant  string `json:"t"`
 	Account string `json:"a"`
 	Expires int64  `json:"e"` // seconds since 1970
-	// Print is a keyed digest of the password hash: a changed password ends the session.
+	// Print is a keyed digest of the password hash: a changed password ends the session. That of an account without one
+	// stands in sessions that began with a one-time password, and in no other.
 	Print string `json:"p"`
 	Nonce string `json:"n"`
 }
@@ -98,7 +99,7 @@ func (s *sessions) read(token string, accounts *Accounts) (*Account, session, er
 		return nil, session{}, errSession
 	}
 	a := accounts.byID[accountKey{t, v.Account}]
-	if a == nil || a.Password == "" || !hmac.Equal([]byte(v.Print), []byte(s.print(a))) ||
+	if a == nil || a.Disabled || !hmac.Equal([]byte(v.Print), []byte(s.print(a))) ||
 		s.now().Unix() >= v.Expires || s.over(v.Nonce) {
 		return nil, session{}, errSession
 	}
