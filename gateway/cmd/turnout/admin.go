@@ -3,9 +3,7 @@ package main
 import (
 	"bufio"
 	"cmp"
-	"crypto/ed25519"
 	"crypto/rand"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"os"
@@ -13,7 +11,7 @@ import (
 	"strings"
 
 	"turnout/gateway/api"
-	"turnout/gateway/audit"
+	"turnout/gateway/keys"
 )
 
 type adminCmd struct {
@@ -37,48 +35,19 @@ type initCmd struct {
 
 func (c *initCmd) Run() error {
 	dir := filepath.Join(c.Data, "keys")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	root := make([]byte, 32)
-	if _, err := rand.Read(root); err != nil {
-		return err
-	}
-	_, signing, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		return err
-	}
-	for _, k := range []struct {
-		name string
-		key  []byte
-	}{{"root.key", root}, {"audit.key", signing.Seed()}} {
-		file := filepath.Join(dir, k.name)
-		if err := writeKey(file, k.key); err != nil {
+	var verifier string
+	for _, name := range keys.Names {
+		v, err := keys.Make(dir, name, rand.Reader)
+		if err != nil {
 			return err
 		}
-		fmt.Println("wrote", file)
+		fmt.Println("wrote", filepath.Join(dir, name))
+		verifier = cmp.Or(v, verifier)
 	}
-	signer, err := audit.NewSigner(signing.Seed())
-	if err != nil {
-		return err
-	}
-	fmt.Println("verifier's key of the audit log:", signer.VerifierKey())
+	fmt.Println("verifier's key of the audit log:", verifier)
 	fmt.Fprintln(os.Stderr, "Give the verifier's key to whoever is to verify the audit log. It is no secret.")
 	fmt.Fprintln(os.Stderr, "Keep a copy of root.key in a safe place of its own: without it the data cannot be read, and a backup of the data does not hold it.")
 	return nil
-}
-
-// writeKey writes a key that is not there yet: replacing one would make what it sealed unreadable.
-func writeKey(file string, key []byte) error {
-	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if errors.Is(err, os.ErrExist) {
-		return fmt.Errorf("%s exists: it is not replaced, what it sealed would be lost", file)
-	}
-	if err != nil {
-		return err
-	}
-	_, err = fmt.Fprintln(f, base64.StdEncoding.EncodeToString(key))
-	return errors.Join(err, f.Sync(), f.Close())
 }
 
 type keyCmd struct {

@@ -1,4 +1,4 @@
-// Command turnout is the gateway: turnout serve --config FILE. Run turnout --help for the rest.
+// Command turnout is the gateway: turnout serve --config FILE, or turnout serve for the demo. Run turnout --help for the rest.
 package main
 
 import (
@@ -16,7 +16,7 @@ import (
 )
 
 type cli struct {
-	Serve     serveCmd     `cmd:"" help:"Run a gateway."`
+	Serve     serveCmd     `cmd:"" help:"Run a gateway; without --config the demo."`
 	Check     checkCmd     `cmd:"" help:"Check a configuration and its rules, and run the rules' own tests."`
 	Admin     adminCmd     `cmd:"" help:"Make keys and password hashes, and look after a running node."`
 	Rules     rulesCmd     `cmd:"" help:"Test, explain, measure and publish rules."`
