@@ -3,7 +3,8 @@
 # Variables, on the command line or in the environment:
 #   FUZZTIME        how long `make fuzz` spends on each target (20s)
 #   TURNOUT_SCALE   how far the long tests go: empty is the floor that every run proves, "full" is what `make soak` sets
-#   RUN_CONFIG      the settings file of `make run` (the shop example)
+#   RUN_CONFIG      a settings file that `make run` serves, with a legacy bot beside it, in place of the demo
+#   RUN_FLAGS       added to `bin/turnout serve` by `make run`: --listen 127.0.0.1:9090
 #   TESTFLAGS       added to `go test` by `make test` and `make race`
 #   CHROMIUM        the browser of `make test-browser` (Debian's, which is installed if it is missing)
 #   BENCHFLAGS      added to `bin/turnout bench` by `make bench`
@@ -16,7 +17,8 @@ GO_MIN   := 1.26
 NODE_MIN := 20.19
 
 FUZZTIME   ?= 20s
-RUN_CONFIG ?= deploy/examples/shop/turnout.yaml
+RUN_CONFIG ?=
+RUN_FLAGS  ?=
 TESTFLAGS  ?=
 BENCHFLAGS ?=
 
@@ -53,8 +55,8 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
-run: build $(LEGACYBOT_READY) ## start the shop example with a legacy bot beside it
-	@deploy/testbed/run $(RUN_CONFIG)
+run: build $(if $(RUN_CONFIG),$(LEGACYBOT_READY)) ## start the demo: a shop, its bot, rules, an agent
+	@$(if $(RUN_CONFIG),deploy/testbed/run $(RUN_CONFIG),exec bin/turnout serve $(RUN_FLAGS))
 
 .PHONY: build
 build: need-go $(WEB_BUILT) ## build bin/turnout with its web apps

@@ -7,13 +7,13 @@ import (
 	"strings"
 )
 
-// try is a thing to say in the chat, and what comes of it.
-type try struct{ say, see string }
+// saying is a thing to say in the chat, and what comes of it.
+type saying struct{ say, see string }
 
-// tries show every rule of files/rules.yaml; a test says each of them to the demo.
-var sayings = []try{
-	{"when do you open?", "the bot answers; it also knows orders (KL-2041) and returns"},
-	{"can I speak to someone?", "asked-for-person: the bot is silent, and a person is on the way"},
+// sayings show every rule of files/rules.yaml; a test says each of them.
+var sayings = []saying{
+	{"when do you open?", "the bot answers; also: order KL-2041, returns"},
+	{"can I speak to someone?", "asked-for-person: from now on the bot is silent"},
 	{"I didn't make this charge", "fraud-claim: straight to the fraud desk"},
 	{"I have chest pain", "chest-pain: ahead of everybody else"},
 	{"THIS IS USELESS!!! I asked three times", "frustrated: before it gets worse"},
