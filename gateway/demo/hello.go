@@ -7,17 +7,17 @@ import (
 	"strings"
 )
 
-// saying is a thing to say in the chat, and what comes of it.
-type saying struct{ say, see string }
+// saying is a thing to say in the chat, the rule that it is for, if any, and what comes of it.
+type saying struct{ say, rule, see string }
 
-// sayings show every rule of files/rules.yaml; a test says each of them.
+// sayings show every rule of files/rules.yaml but one; a test says each of them.
 var sayings = []saying{
-	{"when do you open?", "the bot answers; also: order KL-2041, returns"},
-	{"can I speak to someone?", "asked-for-person: from now on the bot is silent"},
-	{"I didn't make this charge", "fraud-claim: straight to the fraud desk"},
-	{"I have chest pain", "chest-pain: ahead of everybody else"},
-	{"THIS IS USELESS!!! I asked three times", "frustrated: before it gets worse"},
-	{"do you ship to Norway?", "low-confidence: the bot's guess is never sent"},
+	{"when do you open?", "", "the bot answers; also: order KL-2041, returns"},
+	{"can I speak to someone?", "asked-for-person", "from now on the bot is silent"},
+	{"I didn't make this charge", "fraud-claim", "straight to the fraud desk"},
+	{"I have chest pain", "chest-pain", "ahead of everybody else"},
+	{"THIS IS USELESS!!! I asked three times", "frustrated", "before it gets worse"},
+	{"do you ship to Norway?", "low-confidence", "the bot's guess is never sent"},
 }
 
 // Hello tells whoever started the demo where everything is and what to try. It is the one place that the passwords go to:
@@ -29,9 +29,9 @@ func (d *Demo) Hello(w io.Writer) error {
 	fmt.Fprintf(&b, "  Agent       %s/console/ sign in as  %s  with  %s\n", url, d.people[0].id, d.people[0].password)
 	fmt.Fprintf(&b, "  Supervisor  the same, in another browser:     %s   with  %s\n", d.people[1].id, d.people[1].password)
 	fmt.Fprintf(&b, "  Each password works once. The next start prints new ones; who is signed in stays signed in.\n\n")
-	fmt.Fprintf(&b, "  Say in the chat                           and see the rule\n")
+	fmt.Fprintf(&b, "  Say in the chat                          see the rule\n")
 	for _, s := range sayings {
-		fmt.Fprintf(&b, "    %-40s %s\n", s.say, s.see)
+		fmt.Fprintf(&b, "    %-39s %-17s %s\n", s.say, s.rule, s.see)
 	}
 	fmt.Fprintf(&b, "  \"Talk to a person\" needs no rule. To begin anew, open the shop in a new private window.\n\n")
 	fmt.Fprintf(&b, "  Then, in the console: A takes it; answer; N is a note, which no customer ever sees; Shift E gives\n")
