@@ -12,7 +12,7 @@ type saying struct{ say, rule, see string }
 
 // sayings show every rule of files/rules.yaml but one; a test says each of them.
 var sayings = []saying{
-	{"when do you open?", "", "the bot answers; also: order KL-2041, returns"},
+	{"when do you open?", "", "the bot; also KL-2041, returns"},
 	{"can I speak to someone?", "asked-for-person", "from now on the bot is silent"},
 	{"I didn't make this charge", "fraud-claim", "straight to the fraud desk"},
 	{"I have chest pain", "chest-pain", "ahead of everybody else"},
