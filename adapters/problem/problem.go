@@ -135,4 +135,14 @@ func WriteDetails(ctx *fasthttp.RequestCtx, d Details) {
 		ctx.Response.Header.Set(fasthttp.HeaderWWWAuthenticate, "Bearer")
 	}
 	ctx.Response.SetBody(body)
+	ctx.SetUserValue(written{}, d)
+}
+
+// written is the key under which a request remembers its problem.
+type written struct{}
+
+// Written returns the problem that the request was answered with, for whoever logs it.
+func Written(ctx *fasthttp.RequestCtx) (d Details, ok bool) {
+	d, ok = ctx.UserValue(written{}).(Details)
+	return d, ok
 }

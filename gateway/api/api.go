@@ -157,6 +157,7 @@ type Server struct {
 	local    *fasthttp.Server // of the operator's socket
 	timing   timing
 	started  time.Time
+	quiet    quiet
 	stopping atomic.Bool
 
 	// life is the parent of the context of every request and ends with Shutdown.

@@ -183,7 +183,7 @@ func (p *bodyPool) put(b *[]byte) {
 }
 
 // log writes one line per request: ids and figures, no text, no token, no address. What channels serve well is many and
-// says little: it is for the debug level.
+// says little: it is for the debug level. A refusal says why, and where to look if it is an operator's to change.
 func (s *Server) log(ctx *fasthttp.RequestCtx, r Route, took time.Duration) {
 	status := ctx.Response.StatusCode()
 	level := slog.LevelInfo
@@ -193,7 +193,16 @@ func (s *Server) log(ctx *fasthttp.RequestCtx, r Route, took time.Duration) {
 	case r.Access == Channel && status < fasthttp.StatusBadRequest:
 		level = slog.LevelDebug
 	}
+	refused, is := problem.Written(ctx)
+	if is && level == slog.LevelInfo && hints[refused.Code] != "" {
+		level = slog.LevelWarn
+	}
 	if !s.o.Log.Enabled(s.life, level) {
+		return
+	}
+	// Anybody can be refused any number of times where nobody has to sign in.
+	open := r.Access == Channel || r.Access == Public
+	if open && is && level < slog.LevelError && !s.quiet.first(r.Path, refused.Code, s.o.Now()) {
 		return
 	}
 	attrs := []slog.Attr{
@@ -204,6 +213,9 @@ func (s *Server) log(ctx *fasthttp.RequestCtx, r Route, took time.Duration) {
 	}
 	if a, ok := ctx.UserValue(logAgent).(string); ok {
 		attrs = append(attrs, slog.String("agent", a))
+	}
+	if is {
+		attrs = append(attrs, refusalAttrs(refused)...)
 	}
 	s.o.Log.LogAttrs(s.life, level, "request", attrs...)
 }

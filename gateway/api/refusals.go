@@ -47,8 +47,9 @@ func (s *Server) tenantNamed(name string) store.Tenant {
 }
 
 // RecordRefusals writes down how many came without a valid sign-in since it was last called: an entry for each tenant and
-// kind that has any. It is to be called every minute and at the end. What could not be written down is counted on.
+// kind that has any; it also says in the log how many refusals were left out of it. It is to be called every minute and at the end. What could not be written down is counted on.
 func (s *Server) RecordRefusals(ctx context.Context) error {
+	s.logRepeats(s.stopping.Load())
 	r := &s.auth.refused
 	r.mu.Lock()
 	counts := r.counts
