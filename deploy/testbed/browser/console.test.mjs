@@ -257,7 +257,7 @@ test("what was written for the team never becomes a reply by itself", async () =
   assert.deepEqual(await said(c), []);
 });
 
-test("put aside, taken up, resolved; an earlier conversation can be read", async () => {
+test("put aside, taken up, resolved", async () => {
   const c = await waiting("Ana Ejemplo", "the lab results");
   const page = await agent();
   await accept(page, "Ana");
@@ -276,6 +276,27 @@ test("put aside, taken up, resolved; an earlier conversation can be read", async
   await page.getByRole("dialog").getByRole("button", { name: /^Resolve/ }).click();
   await row(page, "Ana").waitFor({ state: "detached" });
   await until("it is closed", async () => (await c.wire()).includes('"closed"'));
+  assert.deepEqual(page.complaints, []);
+});
+
+test("what the same customer wanted before can be read, also what only the bot saw", async () => {
+  const c = await new Customer(s.gateway, { name: "Fulana de Tal" }, "brief").come();
+  await c.say("will my card work in Portugal?");
+  const before = c.conversation;
+  await c.human();
+  const robin = await agentApi(s.gateway, "robin");
+  await robin("presence", {});
+  await robin(`conversations/${before}/claim`, {});
+  await robin(`conversations/${before}/reply`, { text: "Yes, it will." });
+  await robin(`conversations/${before}/resolve`, {});
+  await c.say("hello again");
+  assert.notEqual(c.conversation, before);
+  await c.human();
+  const page = await agent();
+  await row(page, "Fulana").click();
+  await page.getByRole("complementary", { name: "About Fulana de Tal" }).getByRole("button", { name: /will my card work in Portugal/ }).click();
+  await page.getByRole("dialog").getByText("Yes, it will.").waitFor();
+  await page.getByRole("dialog").getByRole("button", { name: /^Close/ }).click();
   assert.deepEqual(page.complaints, []);
 });
 

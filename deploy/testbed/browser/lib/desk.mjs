@@ -5,7 +5,10 @@ import { identitySecret, program } from "./gateway.mjs";
 
 export const password = "correct horse battery staple";
 
-/** Resources of people who sign in to the console: Robin and Sam in both queues, Kim in one, Olga who supervises. */
+/**
+ * Resources of people who sign in to the console: Robin and Sam in both queues, Kim in one, Olga who supervises; and a
+ * channel, brief, on which a conversation that was closed is never the same again.
+ */
 export function people() {
   const hash = execFileSync(program, ["admin", "password"], { input: password, encoding: "utf8" }).match(/\$argon2id\S+/)[0];
   const person = (id, name, spec) => `---
@@ -15,6 +18,13 @@ spec: {name: ${name}, login: ${id}@shop.example, password: "env:TURNOUT_TEST_PAS
 `;
   process.env.TURNOUT_TEST_PASSWORD = hash;
   return `---
+kind: channel
+name: brief
+spec:
+  adapter: web
+  reopen_within: 1ms
+  config: {title: Short talks, origins: ["http://127.0.0.1"], identity: {secret: "env:TURNOUT_TEST_IDENTITY"}, allow_no_origin: true}
+---
 kind: queue
 name: fraud
 spec: {title: Fraud desk, priority: urgent}
@@ -41,8 +51,8 @@ spec:
 
 /** A customer of the web chat without a browser. Given a name, the shop vouches for them. */
 export class Customer {
-  constructor(gateway, profile) {
-    this.base = `http://127.0.0.1:${gateway.port}/v1/web/shop.web`;
+  constructor(gateway, profile, channel = "web") {
+    this.base = `http://127.0.0.1:${gateway.port}/v1/web/shop.${channel}`;
     this.profile = profile;
   }
 
