@@ -105,6 +105,8 @@ for (const colorScheme of ["light", "dark"]) {
       assert.ok(widths.length > 0 && widths.every((w) => w >= 279.5), `at ${width}: ${widths}`);
     }
     await page.setViewportSize({ width: 1440, height: 900 });
+    await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
+    assert.equal(await page.getByRole("button", { name: "To the end" }).count(), 0, "what nobody scrolled is still at its end");
     for (const [name, open] of [
       ["keys", () => page.getByRole("button", { name: "Keys and settings" }).click()],
       ["commands", () => page.getByRole("button", { name: "Commands", exact: true }).click()],
