@@ -47,7 +47,14 @@ type Route struct {
 	// the place of the channel's key.
 	Summary string
 	Pattern string
+	// Body is a value of the type of JSON that the endpoint reads, Answers of what it writes, by status; a nil value is an
+	// answer without a body. Both are for the API's document. Where they say nothing it only says that there is the endpoint.
+	Body    any
+	Answers map[int]any
 }
+
+// OneOf is a value in Route.Answers for a status with answers of several types.
+type OneOf []any
 
 // Sender is the add-on of push channels: those that speak to a provider. Pull channels (web, request-reply fronts) do
 // not have it: their committed log is the delivery.

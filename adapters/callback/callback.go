@@ -121,8 +121,8 @@ func (c *Channel) secrets() error {
 func (c *Channel) Routes() []adapters.Route {
 	base := "/v1/hooks/" + c.deps.Key
 	return []adapters.Route{
-		{Method: fasthttp.MethodPost, Path: base + "/messages", Handler: c.signed(c.postMessages)},
-		{Method: fasthttp.MethodPost, Path: base + "/receipts", Handler: c.signed(c.postReceipts)},
+		{Method: fasthttp.MethodPost, Path: base + "/messages", Handler: c.signed(c.postMessages), Summary: "Messages of customers, signed; answered when all are durable."},
+		{Method: fasthttp.MethodPost, Path: base + "/receipts", Handler: c.signed(c.postReceipts), Summary: "What became of messages that were sent, signed."},
 	}
 }
 

@@ -310,3 +310,31 @@ func parseCursor(s string) (conversation string, vseq uint64, ok bool) {
 func cursorAt(conversation string, vseq uint64) adapters.Cursor {
 	return adapters.Cursor(conversation + "." + strconv.FormatUint(vseq, 10))
 }
+
+// What follows says for the API's document what the functions above read; they read it without these types, because every
+// message comes through them.
+
+type sessionBody struct {
+	Token    string `json:"token,omitempty"`
+	Identity string `json:"identity,omitempty"` // a JWT that the site's server has signed
+	Lang     string `json:"lang,omitempty"`
+}
+
+type messageBody struct {
+	ID          string          `json:"id"`
+	Text        string          `json:"text,omitempty"`
+	Action      *message.Choice `json:"action,omitempty"`
+	Attachments []string        `json:"attachments,omitempty"`
+	Lang        string          `json:"lang,omitempty"`
+	Wait        bool            `json:"wait,omitempty"`
+}
+
+type humanBody struct {
+	ID   string `json:"id,omitempty"`
+	Wait bool   `json:"wait,omitempty"`
+}
+
+type observeBody struct {
+	Typing bool   `json:"typing,omitempty"`
+	Read   string `json:"read,omitempty"`
+}

@@ -114,26 +114,50 @@ func New(spec adapters.Spec, d adapters.Deps) (adapters.Channel, error) {
 func (c *Channel) Routes() []adapters.Route {
 	api := "/v1/web/" + c.deps.Key
 	page := "/chat/" + c.deps.Key
+	taken := map[int]any{fasthttp.StatusOK: adapters.OneOf{answered{}, merged{}}, fasthttp.StatusAccepted: pending{}}
+	one := func(v any) map[int]any { return map[int]any{fasthttp.StatusOK: v} }
 	routes := []adapters.Route{
-		{Method: fasthttp.MethodPost, Path: api + "/session", Handler: c.cors(c.postSession)},
 		{
-			Method: fasthttp.MethodPost, Path: api + "/messages", Handler: c.cors(c.signedIn(c.postMessage)),
-			MaxBody: int64(c.maxBody()),
+			Method: fasthttp.MethodPost, Path: api + "/session", Handler: c.cors(c.postSession),
+			Summary: "Begin a visit, renew its token, or prove who the visitor is.", Body: sessionBody{}, Answers: one(session{}),
 		},
-		{Method: fasthttp.MethodPost, Path: api + "/human", Handler: c.cors(c.signedIn(c.postHuman)), Person: true},
-		{Method: fasthttp.MethodPost, Path: api + "/observe", Handler: c.cors(c.signedIn(c.postObserve))},
-		{Method: fasthttp.MethodPost, Path: api + "/ticket", Handler: c.cors(c.signedIn(c.postTicket))},
-		{Method: fasthttp.MethodGet, Path: api + "/events", Handler: c.cors(c.getEvents)},
-		{Method: fasthttp.MethodGet, Path: api + "/socket", Handler: c.getSocket},
+		{
+			Method: fasthttp.MethodPost, Path: api + "/messages", Handler: c.cors(c.signedIn(c.postMessage)), MaxBody: int64(c.maxBody()),
+			Summary: "Say something, and wait for what comes of it. The same id again takes no second effect.", Body: messageBody{}, Answers: taken,
+		},
+		{
+			Method: fasthttp.MethodPost, Path: api + "/human", Handler: c.cors(c.signedIn(c.postHuman)), Person: true,
+			Summary: "Ask for a person.", Body: humanBody{}, Answers: taken,
+		},
+		{
+			Method: fasthttp.MethodPost, Path: api + "/observe", Handler: c.cors(c.signedIn(c.postObserve)),
+			Summary: "Say that the visitor types, or has read up to a cursor.", Body: observeBody{}, Answers: map[int]any{fasthttp.StatusNoContent: nil},
+		},
+		{
+			Method: fasthttp.MethodPost, Path: api + "/ticket", Handler: c.cors(c.signedIn(c.postTicket)),
+			Summary: "A short-lived ticket for the event stream, whose request cannot carry a header.", Answers: one(ticketAnswer{}),
+		},
+		{
+			Method: fasthttp.MethodGet, Path: api + "/events", Handler: c.cors(c.getEvents),
+			Summary: "Server-sent events: what happened after a cursor, and what happens.",
+		},
+		{
+			Method: fasthttp.MethodGet, Path: api + "/socket", Handler: c.getSocket,
+			Summary: "A WebSocket for all of this; its first frame is hello with the token.",
+		},
 		{
 			Method: fasthttp.MethodPost, Path: api + "/attachments", Handler: c.cors(c.signedIn(c.postAttachment)),
 			MaxBody: max(c.cfg.Attachments.MaxBytes, 0) + multipartSlack,
+			Summary: "Leave a file (multipart/form-data) that a message can then name.", Answers: one(message.Attachment{}),
 		},
-		{Method: fasthttp.MethodGet, Path: api + "/attachments/{id}", Handler: c.cors(c.signedIn(c.getAttachment))},
-		{Method: fasthttp.MethodGet, Path: api + "/widget", Handler: c.cors(c.getFace)},
-		{Method: fasthttp.MethodGet, Path: page, Handler: c.getPage},
-		{Method: fasthttp.MethodPost, Path: page, Handler: c.postPage},
-		{Method: fasthttp.MethodGet, Path: page + "/files/{id}", Handler: c.getPageFile},
+		{Method: fasthttp.MethodGet, Path: api + "/attachments/{id}", Handler: c.cors(c.signedIn(c.getAttachment)), Summary: "A file of the visitor's conversation."},
+		{
+			Method: fasthttp.MethodGet, Path: api + "/widget", Handler: c.cors(c.getFace),
+			Summary: "How the channel looks and what it takes, before anybody has written.", Answers: one(face{}),
+		},
+		{Method: fasthttp.MethodGet, Path: page, Handler: c.getPage, Summary: "The chat as a page that needs no JavaScript."},
+		{Method: fasthttp.MethodPost, Path: page, Handler: c.postPage, Summary: "Say something on that page."},
+		{Method: fasthttp.MethodGet, Path: page + "/files/{id}", Handler: c.getPageFile, Summary: "A file on that page."},
 	}
 	preflight := map[string]bool{}
 	for _, r := range routes {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"turnout/adapters"
 	"turnout/adapters/problem"
 )
 
@@ -23,7 +24,9 @@ type Doc struct {
 	// Body and Answer are values of the types that the handler decodes and returns; nil: there is none, and with Answer nil
 	// the answer is 204. File, if set, is the media type of an answer that is no JSON; several, behind a comma each.
 	Body, Answer any
-	File         string
+	// Answers, of a channel's route, is what adapters.Route says.
+	Answers map[int]any
+	File    string
 	// Query is the route's query arguments and what they say.
 	Query map[string]string
 	// Codes are the problem codes of this route beside those of every route, each behind its status: "409 already_claimed".
@@ -177,6 +180,13 @@ func operation(r Route, pattern string, schemas *schemas) (object, error) {
 	}
 	responses := object{}
 	switch {
+	case r.Access == Channel && r.Doc.Answers != nil:
+		for status, v := range r.Doc.Answers {
+			responses[strconv.Itoa(status)] = answered(v, schemas)
+		}
+		responses["default"] = problemOf("what went wrong, with its code", nil)
+		op["responses"] = responses
+		return op, nil
 	case r.Access == Channel:
 		responses["2XX"] = object{"description": "as the channel's protocol says", "content": object{"*/*": object{}}}
 		responses["default"] = problemOf("as the channel's protocol says", nil)
@@ -198,6 +208,24 @@ func operation(r Route, pattern string, schemas *schemas) (object, error) {
 	}
 	op["responses"] = responses
 	return op, nil
+}
+
+// answered describes an answer in JSON of a type, of one of several, or without a body.
+func answered(v any, schemas *schemas) object {
+	schema := object{}
+	switch v := v.(type) {
+	case nil:
+		return object{"description": "done"}
+	case adapters.OneOf:
+		var types []object
+		for _, one := range v {
+			types = append(types, schemas.of(one, false))
+		}
+		schema["anyOf"] = types
+	default:
+		schema = schemas.of(v, false)
+	}
+	return object{"description": "done", "content": object{"application/json": object{"schema": schema}}}
 }
 
 func problemOf(description string, codes []string) object {

@@ -80,7 +80,7 @@ func (s *Server) table(channels []adapters.Route) ([]Route, error) {
 		}
 	}
 	for _, r := range channels {
-		routes = append(routes, Route{Method: r.Method, Path: r.Path, Access: Channel, MaxBody: r.MaxBody, Person: r.Person, Pattern: r.Pattern, Doc: Doc{Summary: r.Summary}, handler: r.Handler})
+		routes = append(routes, Route{Method: r.Method, Path: r.Path, Access: Channel, MaxBody: r.MaxBody, Person: r.Person, Pattern: r.Pattern, Doc: Doc{Summary: r.Summary, Body: r.Body, Answers: r.Answers}, handler: r.Handler})
 	}
 	return routes, nil
 }
