@@ -51,8 +51,9 @@ spec: {name: Sue, role: supervisor, queues: [support], capacity: 1000, keys: [{i
 type app struct {
 	*adaptertest.Provider
 	n       *node
-	ok      bool   // an id is taken once
-	in, out string // the secrets
+	sue     *client // a supervisor, who sees everything
+	ok      bool    // an id is taken once
+	in, out string  // the secrets
 }
 
 // newApp adds the app's channel to a node that does not run yet.
@@ -62,6 +63,7 @@ func newApp(t *testing.T, n *node, idempotent bool) *app {
 	a.Provider = adaptertest.NewProvider(t, a.read, a.take)
 	made := run(t, binary, "admin", "key", "sue-1")
 	n.keys["sue"] = field(made, "key:")
+	a.sue = n.agent("sue")
 	n.write("data/keys/app.secret", appSecret)
 	n.write("data/keys/sign.secret", signSecret)
 	was, err := os.ReadFile(filepath.Join(n.dir, "shop.yaml"))
@@ -166,9 +168,20 @@ type logged struct {
 	More bool
 }
 
+// log reads the whole log of a conversation: a quick machine says more than one page holds.
 func (a *app) log(ctx context.Context, conversation string) (l logged, err error) {
-	err = a.n.agent("sue").do(ctx, "/v1/agent/conversations/"+conversation+"?limit=500", "", nil, &l)
-	return l, err
+	for after := uint64(0); ; {
+		var page logged
+		path := fmt.Sprintf("/v1/agent/conversations/%s?limit=500&after=%d", conversation, after)
+		if err := a.sue.do(ctx, path, "", nil, &page); err != nil {
+			return l, err
+		}
+		l.Events = append(l.Events, page.Events...)
+		if !page.More || len(page.Events) == 0 {
+			return l, nil
+		}
+		after = page.Events[len(page.Events)-1].Seq
+	}
 }
 
 // statuses are the steps of each message's delivery.
