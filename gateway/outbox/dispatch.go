@@ -142,11 +142,9 @@ func (b *Outbox) settleFinished(now time.Time) {
 		l.running--
 		l.tenant.running--
 		l.dirty.Store(true) // the conversation may have more
-		if now := (*b.lanes.Load())[laneKey{l.Tenant, l.Key}]; now != nil {
-			now.dirty.Store(true) // and the channel another lane by now
-		}
-		if now := (*b.lanes.Load())[laneKey{l.Tenant, l.Key}]; now != nil && now != l {
-			now.dirty.Store(true) // which is for the sender that there is now
+		current := (*b.lanes.Load())[laneKey{l.Tenant, l.Key}]
+		if current != nil {
+			current.dirty.Store(true) // and the channel another lane by now, for the sender that there is now
 		}
 		if f.spare > 0 {
 			l.held.add(f.ref, now.Add(f.spare)) // it stays in hand
@@ -167,6 +165,9 @@ func (b *Outbox) settleFinished(now time.Time) {
 			b.Log.Warn("resting a channel whose provider fails", "channel", l.Key, "code", f.code)
 		case closed:
 			b.Log.Info("the provider of a channel is back", "channel", l.Key)
+		}
+		if current != l { // of a sender that was replaced: what it met says nothing of the one that there is now
+			continue
 		}
 		switch {
 		case f.alarm && !l.alarm:

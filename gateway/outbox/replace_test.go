@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"turnout/adapters"
 	"turnout/adapters/message"
 )
 
@@ -53,4 +54,32 @@ func TestReplaceWhileSendsRun(t *testing.T) {
 		t.Errorf("figures of %d channels", len(stats))
 	}
 	w.sound()
+}
+
+// A send that ends after its sender was replaced says nothing of the next one: no alarm is raised that nobody would end.
+func TestNoAlarmForASenderThatWasReplaced(t *testing.T) {
+	w := newWorld(t)
+	old, fresh := &provider{}, &provider{}
+	released := make(chan struct{})
+	old.does(func(context.Context, message.Outbound) (message.Receipt, error) {
+		<-released
+		return message.Receipt{}, &adapters.SendError{Code: "401", Class: adapters.SendOperator}
+	})
+	old.policy.Timeout = time.Hour
+	w.start(w.channel(w.tenant, sms, old))
+	r := w.opened(w.tenant, sms, 1)
+	ids := w.bot(r, "with the old credentials")
+	w.until("it hangs", func() bool { return len(old.sends()) == 1 })
+	w.box.Replace([]Channel{w.channel(w.tenant, sms, fresh)})
+	other := w.opened(w.tenant, sms, 2)
+	w.until("the new sender sends", w.says(other, w.bot(other, "with the new ones")[0], "sent"))
+	close(released)
+	w.until("it goes out with the new sender", func() bool { w.move(time.Second); return w.says(r, ids[0], "sent")() })
+	w.end()
+	needs := w.box.Stats()[0].NeedsOperator
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.alarms) != 0 || needs {
+		t.Errorf("alarms %+v, needs an operator: %t", w.alarms, needs)
+	}
 }
