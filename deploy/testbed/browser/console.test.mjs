@@ -289,6 +289,8 @@ test("what the same customer wanted before can be read, also what only the bot s
   await robin(`conversations/${before}/claim`, {});
   await robin(`conversations/${before}/reply`, { text: "Yes, it will." });
   await robin(`conversations/${before}/resolve`, {});
+  const closed = Date.now();
+  await until("it is too late to reopen it", () => Date.now() > closed + 1);
   await c.say("hello again");
   assert.notEqual(c.conversation, before);
   await c.human();
@@ -367,4 +369,18 @@ test("single letters can be turned off", async () => {
   await page.getByRole("combobox").fill("accept jan");
   await page.keyboard.press("Enter");
   await box(page, "Jan").waitFor();
+});
+
+test("A takes what has the focus, opened or not, and with nothing open who is next", async () => {
+  for (const choose of [async () => {}, (page) => page.keyboard.press("j")]) {
+    await waiting("Nina Next", "is anybody there?");
+    const page = await agent();
+    await page.locator("[data-row]").first().waitFor();
+    await choose(page);
+    await page.keyboard.press("a");
+    await page.locator('.pane[data-owner="agent"]').waitFor();
+    assert.equal(await page.locator(".pane").count(), 1);
+    await page.context().close();
+    await clear(s.gateway);
+  }
 });

@@ -9,7 +9,7 @@ import { Gateway } from "./gateway.mjs";
 import { Site } from "./site.mjs";
 
 /** How long a story waits for something that is to happen; it says nothing about how fast that should be. */
-export const patience = 20_000;
+export const patience = 60_000;
 
 /** Where pictures go, if anybody wants to look: TURNOUT_SHOTS. */
 const shots = process.env.TURNOUT_SHOTS;
