@@ -253,7 +253,10 @@ func (g *Gateway) channelsOf(a *assembly, t *config.Tenant, old *assembly, bots 
 		if bot == nil {
 			bot = bots[t.Bot]
 		}
-		a.list = append(a.list, &pipeline.Channel{Key: c.key, Tenant: a.tenants[t.Name], Bot: bot, ReopenWithin: c.reopenWithin})
+		// What is said over a push channel that is gone waits for it to come back.
+		a.list = append(a.list, &pipeline.Channel{
+			Key: c.key, Tenant: a.tenants[t.Name], Bot: bot, ReopenWithin: c.reopenWithin, Push: g.o.Registry.Pushes(c.adapter),
+		})
 	}
 	return nil
 }

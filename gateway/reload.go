@@ -200,6 +200,7 @@ func changedSettings(running, file config.Settings) (out []string) {
 // archivedChannel is a channel that is no longer in force.
 type archivedChannel struct {
 	key, bot     string
+	adapter      string
 	reopenWithin time.Duration
 }
 
@@ -209,11 +210,11 @@ func archivedChannels(tenant string, list []resource.Archived) (out []archivedCh
 		if a.Kind != "channel" {
 			continue
 		}
-		var spec struct{ Key, Bot string }
+		var spec struct{ Key, Bot, Adapter string }
 		if err := json.Unmarshal(a.Spec, &spec); err != nil || spec.Key == "" {
 			spec.Key = tenant + "." + a.Name
 		}
-		out = append(out, archivedChannel{key: spec.Key, bot: spec.Bot, reopenWithin: 24 * time.Hour})
+		out = append(out, archivedChannel{key: spec.Key, bot: spec.Bot, adapter: spec.Adapter, reopenWithin: 24 * time.Hour})
 	}
 	return out
 }
