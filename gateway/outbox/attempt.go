@@ -178,7 +178,7 @@ func overtaken(d *conversation.Draft, id string, was message.Status, unsure bool
 // settle writes down how an attempt ended: the row and the log in one step.
 func (b *Outbox) settle(l *lane, row *store.LeasedRow, v verdict) {
 	provider := v.provider
-	end := store.Settlement{Row: row.Row.ID, Token: row.Token, End: v.end, Due: v.due, Unsure: v.unsure, Code: v.code}
+	end := store.Settlement{Row: row.Row.ID, Token: row.Token, End: v.end, Due: v.due, Unsure: v.unsure, NoTry: v.noTry, Code: v.code}
 	write := func(d *conversation.Draft, was message.Status, s *store.Step) error {
 		s.Settle = &end
 		if provider != "" {

@@ -60,6 +60,7 @@ type verdict struct {
 	end    store.End
 	due    int64
 	unsure bool
+	noTry  bool           // the attempt said nothing of the message
 	status message.Status // of the message in the log; empty: nothing new
 	code   string
 	// provider is the provider's id of the message.
@@ -139,7 +140,7 @@ func judge(row *store.LeasedRow, p *adapters.SendPolicy, rec message.Receipt, er
 		v.again(row, p, rest, now, random)
 	case e.Class == adapters.SendOperator:
 		v.health, v.rest, v.alarm = unknown, max(rest, operatorRest), true
-		v.end, v.due, v.status = store.Retry, now+v.rest.Milliseconds(), ""
+		v.end, v.due, v.status, v.noTry = store.Retry, now+v.rest.Milliseconds(), "", true
 		if over(row, p, v.due) {
 			v.end, v.due, v.status, v.code = store.Bury, 0, message.Failed, codeOr(e.Code, codeOperator)
 		}

@@ -153,6 +153,12 @@ func TestOperator(t *testing.T) {
 	if s := w.box.Stats()[0]; s.Alarms != 1 || !s.NeedsOperator || s.RestUntil.IsZero() {
 		t.Errorf("figures: %+v", s)
 	}
+	// However long it takes within the age of a message: it is not the message that fails.
+	for tries := int64(3); tries < 2*int64(len(refs))*DefaultAttempts; tries++ {
+		w.move(operatorRest)
+		w.until("it was tried again", func() bool { return w.box.Stats()[0].Retried == tries })
+		w.box.dispatchedOnce(t)
+	}
 	p.does(nil)
 	w.move(operatorRest)
 	for i := range refs {

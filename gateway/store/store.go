@@ -307,7 +307,7 @@ type Outbox interface {
 type LeasedRow struct {
 	Ref Ref
 	Row OutboxRow
-	// Attempt counts from 1 over all attempts, Tries since a person last put the row back. Unsure is the number of earlier
+	// Attempt counts from 1 over all attempts, Tries since a person last put the row back, without those of NoTry. Unsure is the number of earlier
 	// attempts that have no result, so that the message may have arrived.
 	Attempt int
 	Tries   int
@@ -330,6 +330,8 @@ type Settlement struct {
 	Due int64
 	// Unsure says that the attempt's result is not known.
 	Unsure bool
+	// NoTry says, for Retry, that the attempt is none of the row's Tries: it said nothing of this message.
+	NoTry bool
 	// Code says why, for Bury.
 	Code string
 }

@@ -17,7 +17,7 @@ import (
 // with in the upper bits.
 type outRow struct {
 	Row store.OutboxRow `json:"row"`
-	// Attempt counts the attempts, Past those before a person put the row back, Unsure those without a result.
+	// Attempt counts the attempts, Past those that are no tries (before a person put the row back, and of NoTry), Unsure those without a result.
 	Attempt int `json:"attempt,omitempty"`
 	Past    int `json:"past,omitempty"`
 	Unsure  int `json:"unsure,omitempty"`
@@ -233,6 +233,8 @@ func (w *write) settle(rows []outRow) (left []outRow, err error) {
 	case store.Retry, store.Unsent:
 		if end.End == store.Unsent {
 			head.Attempt--
+		} else if end.NoTry {
+			head.Past++
 		}
 		head.Token, head.Row.Due = "", end.Due
 		rows[0] = head

@@ -127,18 +127,25 @@ func testOutboxOrder(t *testing.T, w *world) {
 	if row.Row.ID != first.ID || row.Attempt != 2 || row.Tries != 2 || row.Unsure != 1 || !row.Row.Out.Retry {
 		t.Errorf("the retry: %+v", row)
 	}
+	// An attempt that said nothing of the message is an attempt and no try.
+	w.noErr(w.settle(row, store.Settlement{End: store.Retry, Due: w.clock.Milli(), NoTry: true}), "settling what is no try")
+	row, err = w.lease(r)
+	w.noErr(err, "leasing after what was no try")
+	if row.Row.ID != first.ID || row.Attempt != 3 || row.Tries != 2 || row.Unsure != 1 {
+		t.Errorf("after what was no try: %+v", row)
+	}
 	// An attempt that never began counts for nothing.
 	w.noErr(w.settle(row, store.Settlement{End: store.Unsent, Due: w.clock.Milli()}), "giving back")
 	row, err = w.lease(r)
 	w.noErr(err, "leasing what was given back")
-	if row.Row.ID != first.ID || row.Attempt != 2 || row.Unsure != 1 {
+	if row.Row.ID != first.ID || row.Attempt != 3 || row.Unsure != 1 {
 		t.Errorf("given back: %+v", row)
 	}
 	// A sender who is too late loses the row to the next; his result counts no more.
 	w.clock.Move(hidden)
 	next, err := w.lease(r)
 	w.noErr(err, "taking over")
-	if next.Attempt != 3 || next.Unsure != 2 {
+	if next.Attempt != 4 || next.Unsure != 2 {
 		t.Errorf("taken over: %+v", next)
 	}
 	w.wantErr(w.settle(row, store.Settlement{}, sent(row)), store.ErrStale, "a late result")
