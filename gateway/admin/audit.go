@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"runtime/debug"
 	"time"
 
 	"turnout/gateway/api"
@@ -57,30 +56,14 @@ type verifierKey struct {
 	Key string `json:"key"`
 }
 
-// exportTime is how long a client may take to fetch an export.
-const exportTime = time.Hour
-
 // export writes as fast as the client reads. What goes wrong on the way leaves the export without its last line.
 func (l AuditLog) export(c *api.Call, t store.Tenant) *api.Stream {
 	if err := l.Seal(c.Context()); err != nil { // what is not covered then the verdict says
 		l.Log.Warn("sealing before an export", "err", err)
 	}
-	r, w := io.Pipe()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Context()), exportTime)
-	go func() {
-		defer cancel()
-		defer func() {
-			if v := recover(); v != nil {
-				l.Log.Error("recovered from a panic", "in", "an export", "type", fmt.Sprintf("%T", v), "stack", string(debug.Stack()))
-				w.CloseWithError(io.ErrUnexpectedEOF)
-			}
-		}()
+	name := fmt.Sprintf("audit-%s-%s.jsonl", t.Name(), l.Now().UTC().Format(fileTime))
+	return piped(c, l.Log, "application/jsonl", name, func(ctx context.Context, w io.Writer) error {
 		_, err := audit.Export(ctx, w, l.Source(t), t.Name(), l.Key, l.Now())
-		if err != nil {
-			l.Log.Warn("an export of the audit log ended early", "tenant", t.Name(), "err", err)
-		}
-		w.CloseWithError(err) // nil: the end
-	}()
-	name := fmt.Sprintf("audit-%s-%s.jsonl", t.Name(), l.Now().UTC().Format("20060102T150405Z"))
-	return &api.Stream{Type: "application/jsonl", Name: name, Size: -1, Time: exportTime, Body: r}
+		return err
+	})
 }

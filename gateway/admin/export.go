@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"runtime/debug"
 	"slices"
 	"time"
 
@@ -202,33 +201,19 @@ func said(events []conversation.Event) []Said {
 	return out
 }
 
-// stream writes as fast as the client reads. What goes wrong on the way breaks the connection off: half an export must not
-// look like a whole one.
+// stream is an export in the form that the query asks for.
 func (e Exports) stream(c *api.Call, name string, q query, write func(context.Context, store.Tenant, report.Writer) error) *api.Stream {
-	r, w := io.Pipe()
 	t := c.Tenant()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Context()), exportTime)
-	rows, kind, ext := report.NewJSONL(w), "application/jsonl", "jsonl"
+	form, kind, ext := report.NewJSONL, "application/jsonl", "jsonl"
 	if q.csv {
-		rows, kind, ext = report.NewCSV(w), "text/csv; charset=utf-8", "csv"
+		form, kind, ext = report.NewCSV, "text/csv; charset=utf-8", "csv"
 	}
-	go func() {
-		defer cancel()
-		defer func() {
-			if v := recover(); v != nil {
-				e.Log.Error("recovered from a panic", "in", "an export", "type", fmt.Sprintf("%T", v), "stack", string(debug.Stack()))
-				w.CloseWithError(io.ErrUnexpectedEOF)
-			}
-		}()
-		err := write(ctx, t, rows)
-		if err == nil {
-			err = rows.Flush()
+	file := fmt.Sprintf("%s-%s-%s.%s", name, t.Name(), e.Now().UTC().Format(fileTime), ext)
+	return piped(c, e.Log, kind, file, func(ctx context.Context, w io.Writer) error {
+		rows := form(w)
+		if err := write(ctx, t, rows); err != nil {
+			return err
 		}
-		if err != nil {
-			e.Log.Warn("an export ended early", "of", name, "tenant", t.Name(), "err", err)
-		}
-		w.CloseWithError(err) // nil: the end
-	}()
-	file := fmt.Sprintf("%s-%s-%s.%s", name, t.Name(), e.Now().UTC().Format("20060102T150405Z"), ext)
-	return &api.Stream{Type: kind, Name: file, Size: -1, Time: exportTime, Body: r}
+		return rows.Flush()
+	})
 }
