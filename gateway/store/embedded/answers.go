@@ -22,22 +22,11 @@ const sweptAnswers = 8
 
 // Remember implements store.Answers.
 func (s *Store) Remember(ctx context.Context, t store.Tenant, a store.Answer) error {
-	if err := s.enter(ctx); err != nil {
-		return err
-	}
-	defer s.life.RUnlock()
-	if err := s.gate.check(); err != nil {
-		return err
-	}
-	keys, err := s.makeTenant(t)
+	keys, err := s.lockChain(ctx, t)
 	if err != nil {
 		return err
 	}
-	keys.chain.Lock()
-	defer keys.chain.Unlock()
-	if err := s.trouble.now(); err != nil {
-		return err
-	}
+	defer s.unlockChain(keys)
 	plain, err := json.Marshal(a)
 	if err != nil {
 		return fmt.Errorf("encoding answer: %w", err)

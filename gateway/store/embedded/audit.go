@@ -132,22 +132,11 @@ func (s *Store) entries(from, to []byte, limit int) ([][]byte, error) {
 
 // Append implements store.Audit.
 func (s *Store) Append(ctx context.Context, t store.Tenant, e audit.Entry) error {
-	if err := s.enter(ctx); err != nil {
-		return err
-	}
-	defer s.life.RUnlock()
-	if err := s.gate.check(); err != nil {
-		return err
-	}
-	keys, err := s.makeTenant(t)
+	keys, err := s.lockChain(ctx, t)
 	if err != nil {
 		return err
 	}
-	keys.chain.Lock()
-	defer keys.chain.Unlock()
-	if err := s.trouble.now(); err != nil {
-		return err
-	}
+	defer s.unlockChain(keys)
 	b := s.db.NewBatch()
 	defer b.Close()
 	if err := s.addEntry(b, t, e); err != nil {

@@ -342,6 +342,36 @@ func (s *Store) unlockWrite(p *partition) {
 	s.life.RUnlock()
 }
 
+// lockChain begins an operation that writes rows of a tenant's own, which its chain guards; unlockChain ends it. A tenant
+// that is not there yet is made.
+func (s *Store) lockChain(ctx context.Context, t store.Tenant) (keys *tenant, err error) {
+	if err := s.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			s.life.RUnlock()
+		}
+	}()
+	if err := s.gate.check(); err != nil {
+		return nil, err
+	}
+	if keys, err = s.makeTenant(t); err != nil {
+		return nil, err
+	}
+	keys.chain.Lock()
+	if err := s.trouble.now(); err != nil {
+		keys.chain.Unlock()
+		return nil, err
+	}
+	return keys, nil
+}
+
+func (s *Store) unlockChain(keys *tenant) {
+	keys.chain.Unlock()
+	s.life.RUnlock()
+}
+
 // Close waits for running operations and closes the store. The second call does nothing. A database that waits for space
 // or has lost itself is left as it is, with an error: it recovers at the next start.
 func (s *Store) Close() error {

@@ -26,22 +26,11 @@ func (s *Store) Publish(ctx context.Context, t store.Tenant, doc string, prev in
 	if doc == "" || strings.ContainsRune(doc, 0) || prev < 0 || prev >= math.MaxInt32 {
 		return fmt.Errorf("%w: a document needs a name, and its versions count from 1", errUnsound)
 	}
-	if err := s.enter(ctx); err != nil {
-		return err
-	}
-	defer s.life.RUnlock()
-	if err := s.gate.check(); err != nil {
-		return err
-	}
-	keys, err := s.makeTenant(t)
+	keys, err := s.lockChain(ctx, t)
 	if err != nil {
 		return err
 	}
-	keys.chain.Lock()
-	defer keys.chain.Unlock()
-	if err := s.trouble.now(); err != nil {
-		return err
-	}
+	defer s.unlockChain(keys)
 	newest, err := s.newest(t, keys, doc)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return err
