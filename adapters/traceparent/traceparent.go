@@ -67,11 +67,3 @@ func (p Parent) Child(name string) string {
 	sum[0] |= 1 // never all zero
 	return string(p[:spanBegin]) + hex.EncodeToString(sum[:8]) + string(p[spanEnd:])
 }
-
-// TraceID returns the 32 digits of the trace, "" for none.
-func (p Parent) TraceID() string {
-	if len(p) != size {
-		return ""
-	}
-	return string(p[traceBegin:traceEnd])
-}

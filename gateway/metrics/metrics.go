@@ -109,21 +109,15 @@ func (m *Metrics) Handler() fasthttp.RequestHandler {
 	return fasthttpadaptor.NewFastHTTPHandler(promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{EnableOpenMetrics: true}))
 }
 
-// The outcomes of Accepted.
-const (
-	Accepted    = "accepted"
-	Duplicate   = "duplicate"
-	Refused     = "refused"     // by a limit or a rule of form
-	Unavailable = "unavailable" // the store could not take it
-)
+// accepted is the outcome that nearly all messages have; the others are pipeline's.
+const accepted = "accepted"
 
 // Accepted is told of a message that a channel brought.
 func (m *Metrics) Accepted(tenant, channel, outcome string, took time.Duration) {
 	c := m.channel(tenant, channel)
-	switch outcome {
-	case Accepted:
+	if outcome == accepted {
 		c.accepted.Inc()
-	default:
+	} else {
 		m.accepted.WithLabelValues(tenant, channel, outcome).Inc()
 	}
 	c.acceptTime.Observe(took.Seconds())
@@ -177,7 +171,7 @@ func (m *Metrics) channel(tenant, channel string) *channelMeters {
 		return c.(*channelMeters)
 	}
 	c, _ := m.channels.LoadOrStore(key, &channelMeters{
-		accepted:   m.accepted.WithLabelValues(tenant, channel, Accepted),
+		accepted:   m.accepted.WithLabelValues(tenant, channel, accepted),
 		commits:    m.commits.WithLabelValues(tenant),
 		entries:    m.entries.WithLabelValues(tenant),
 		started:    m.started.WithLabelValues(tenant, channel),

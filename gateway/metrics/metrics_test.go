@@ -15,6 +15,7 @@ import (
 	"turnout/adapters/message"
 	"turnout/gateway/conversation"
 	"turnout/gateway/metrics"
+	"turnout/gateway/pipeline"
 	"turnout/gateway/store"
 )
 
@@ -74,8 +75,8 @@ func used(t *testing.T) *metrics.Metrics {
 	}
 	m.Commit(h)
 	m.Commit(store.Hint{Ref: h.Ref}) // a hint may be bare
-	m.Accepted("acme", "acme.web", metrics.Accepted, time.Millisecond)
-	m.Accepted("acme", "acme.web", metrics.Duplicate, time.Millisecond)
+	m.Accepted("acme", "acme.web", pipeline.OutcomeAccepted, time.Millisecond)
+	m.Accepted("acme", "acme.web", pipeline.OutcomeDuplicate, time.Millisecond)
 	m.Called("acme", "legacy", "ok", 20*time.Millisecond)
 	m.Answered("acme", "acme.web", 25*time.Millisecond)
 	m.Requested("/v1/agent/queue", "GET", 200, time.Millisecond)
