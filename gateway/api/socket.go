@@ -39,13 +39,14 @@ const (
 // timing holds the intervals of sockets.
 type timing struct {
 	hello   time.Duration // until the first frame
-	ping    time.Duration // between pings; two missed pongs end a socket. The sign-in is looked at as often
+	ping    time.Duration // between pings. The sign-in is looked at as often
+	silence time.Duration // without a frame or a pong, after which a socket ends
 	poll    time.Duration // between looks at the queues without a wake-up
 	write   time.Duration // for one frame to be taken by the client
 	goodbye time.Duration // for a close frame
 }
 
-var usual = timing{hello: 10 * time.Second, ping: 25 * time.Second, poll: time.Second, write: 10 * time.Second, goodbye: time.Second}
+var usual = timing{hello: 10 * time.Second, ping: 25 * time.Second, silence: 50 * time.Second, poll: time.Second, write: 10 * time.Second, goodbye: time.Second}
 
 // socket is one open WebSocket of an agent. Its handler goroutine reads frames. A second one, the writer, owns all that
 // the client follows and reads it from the log as fast as the client takes it, so a slow client holds one page and a few
@@ -260,9 +261,9 @@ func (k *socket) receive() (f clientFrame, err error) {
 	return f, nil
 }
 
-// extend gives the client the time of two pings to show life.
+// extend gives the client time to show life again.
 func (k *socket) extend() {
-	_ = k.conn.SetReadDeadline(time.Now().Add(2 * k.s.timing.ping))
+	_ = k.conn.SetReadDeadline(time.Now().Add(k.s.timing.silence))
 	if k.stopped() {
 		_ = k.conn.SetReadDeadline(time.Unix(1, 0))
 	}

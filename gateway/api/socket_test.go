@@ -263,6 +263,17 @@ func TestSocketEndsWithItsSession(t *testing.T) {
 	}
 }
 
+// TestSocketThatShowsNoLife has pings that never come, so there is nothing that the client would answer.
+func TestSocketThatShowsNoLife(t *testing.T) {
+	b := start(t)
+	b.server.timing.ping, b.server.timing.silence = time.Hour, 5*time.Millisecond
+	c := b.dial()
+	c.send(clientFrame{Type: "hello", Token: b.keys["acme/ann"]})
+	if code := c.closed(); code != closePolicy {
+		t.Errorf("closed with %d, want %d", code, closePolicy)
+	}
+}
+
 func TestSocketsEndWithTheServer(t *testing.T) {
 	b := start(t)
 	c, _ := b.open("acme/ann", "")
