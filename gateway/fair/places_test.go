@@ -261,6 +261,29 @@ func TestTimeOfPlacesIsShared(t *testing.T) {
 	}
 }
 
+// A call that goes on as another keeps its tenant's place, also before those who wait, but no place of a bot that has none.
+func TestAPlaceIsTraded(t *testing.T) {
+	h := newHouse(10, 10)
+	h.Configure(1, map[string]fair.Share{"a": {Most: 1}})
+	first, second := h.Lane("a", h.Gate(1)), h.Lane("a", h.Gate(1))
+	enter(t, first, 1)
+	first.Wait("1")
+	second.Wait("2")
+	if !first.Trade(first, 0) || !first.Trade(second, 0) || len(h.take()) != 0 {
+		t.Fatal("somebody came between")
+	}
+	h.Configure(10, map[string]fair.Share{"a": {Most: 10}})
+	if got := h.take(); !slices.Equal(got, []string{"1"}) {
+		t.Fatalf("%v got places", got)
+	}
+	if h.lanes["1"].Trade(second, 0) {
+		t.Error("a place of a bot that has none")
+	}
+	if s := h.stats(t, "a"); s.Running != 1 || s.Waiting != 1 {
+		t.Errorf("%+v", s)
+	}
+}
+
 func TestWhoCancelsIsPassedOver(t *testing.T) {
 	h := newHouse(1, 10)
 	l := h.Lane("a")

@@ -129,7 +129,7 @@ func (p *Pipeline) plan(ctx context.Context, ch *Channel, snap *store.Snapshot, 
 	if snap != nil && step.Ref == snap.Ref {
 		lease = snap.Lease
 	}
-	if pl.flight = p.startTurn(d, ch, step.Ref, lease, now); pl.flight != nil {
+	if pl.flight = p.startTurn(d, ch, step.Ref, lease, now, nil); pl.flight != nil {
 		step.Take = pl.flight.lease
 	}
 	step.Events, step.State = d.Events, d.Result()
@@ -193,7 +193,7 @@ func (p *Pipeline) acted(pl *plan) {
 	if pl.flight != nil {
 		p.offer(pl.flight)
 	} else if pl.step.State.Working() {
-		p.kick()
+		p.await(pl.step.Ref, pl.step.State)
 	}
 }
 
@@ -213,17 +213,21 @@ func (p *Pipeline) tell(r store.Ref, events []conversation.Event) {
 }
 
 // startTurn takes the pending messages into a turn if the conversation and the bot are free. The flight it returns holds
-// a place of the bot; it must fly after the commit or be abandoned.
-func (p *Pipeline) startTurn(d *conversation.Draft, ch *Channel, ref store.Ref, lease store.Lease, now int64) *flight {
-	bot := ch.Bot
-	if bot == nil || lease.Live(now) || !bot.enter() {
+// a place, that of got if it can; it must fly after the commit or be abandoned.
+func (p *Pipeline) startTurn(d *conversation.Draft, ch *Channel, ref store.Ref, lease store.Lease, now int64, got **place) *flight {
+	bot, s := ch.Bot, &d.State
+	if bot == nil || lease.Live(now) || s.Owner.Kind != message.OwnerBot || s.Turn != nil || s.Pending.Count == 0 {
+		return nil
+	}
+	place := ch.enter(bot, got)
+	if place == nil {
 		return nil
 	}
 	if err := d.Do(conversation.StartTurn{ID: p.IDs.New(id.Turn, partition(ref)), Bot: bot.Name}); err != nil {
-		bot.leave()
+		place.Leave(0)
 		return nil
 	}
-	return p.newFlight(d, ch, bot, ref)
+	return p.newFlight(d, ch, bot, place, ref)
 }
 
 func partition(r store.Ref) int {

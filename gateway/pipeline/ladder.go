@@ -12,14 +12,17 @@ import (
 const maxAttempts = 4
 
 // fail records a failed call and takes the next rung of the ladder: the same bot once more where that can help, the
-// alternate bot, a person; or capture, with an honest word, when too many wait for people already.
-func (p *Pipeline) fail(f *flight, cause error) {
+// alternate bot, a person; or capture, with an honest word, when too many wait for people already. enter takes a place for
+// another attempt, of the channel f.ch, at a bot.
+func (p *Pipeline) fail(f *flight, cause error, enter func(*Bot) *place) {
 	kind, status := trouble(cause)
 	if errors.Is(cause, errBreakerOpen) && p.overBudget(f.ch.Tenant) {
 		kind = kindBudget
 	}
-	if next := p.rung(f, kind, status); next != nil && next.enter() && p.retake(f, next, kind, status) {
-		return
+	if next := p.rung(f, kind, status); next != nil {
+		if place := enter(next); place != nil && p.retake(f, next, place, kind, status) {
+			return
+		}
 	}
 	p.settle(f, func(d *conversation.Draft) error {
 		if o := d.State.Orphan; o != nil && o.ID == f.turn.ID {
@@ -31,6 +34,23 @@ func (p *Pipeline) fail(f *flight, cause error) {
 		return p.toPeople(d, f)
 	})
 }
+
+// goOn takes a place for another attempt in exchange for the flight's own, if it has that still.
+func (f *flight) goOn(b *Bot) *place {
+	mine := f.place
+	if mine == nil {
+		return f.another(b)
+	}
+	f.place = nil
+	next := f.ch.place(b)
+	if next == nil || !mine.Trade(next, f.held) {
+		return nil
+	}
+	return next
+}
+
+// another takes a place for another attempt while the flight's own is still held by the call.
+func (f *flight) another(b *Bot) *place { return f.ch.enter(b, nil) }
 
 // rung is the bot to try next, nil for none.
 func (p *Pipeline) rung(f *flight, kind string, status int) *Bot {
@@ -44,11 +64,11 @@ func (p *Pipeline) rung(f *flight, kind string, status int) *Bot {
 	return f.bot.Alternate
 }
 
-// retake commits the failure together with the next attempt of the same turn, by a bot that was entered. false means that
-// the turn must end otherwise: people have taken over, or the step could not be written.
-func (p *Pipeline) retake(f *flight, bot *Bot, kind string, status int) bool {
+// retake commits the failure together with the next attempt of the same turn, by a bot that has a place for it. false means
+// that the turn must end otherwise: people have taken over, or the step could not be written.
+func (p *Pipeline) retake(f *flight, bot *Bot, place *place, kind string, status int) bool {
 	op := store.Token(p.IDs.Token())
-	next := &flight{bot: bot}
+	next := &flight{place: place}
 	defer func() { next.abandon() }()
 	for {
 		snap, err := p.Store.Load(p.root, f.ref)
@@ -63,7 +83,7 @@ func (p *Pipeline) retake(f *flight, bot *Bot, kind string, status int) bool {
 		if err != nil {
 			return false
 		}
-		next = p.newFlight(d, f.ch, bot, f.ref)
+		next = p.newFlight(d, f.ch, bot, place, f.ref)
 		next.known = nil
 		_, err = p.commit(p.root, store.Step{
 			Ref: f.ref, Op: op, Base: snap.Version, Holding: f.lease.Token, Drop: true, Take: next.lease,

@@ -61,19 +61,23 @@ func callOutcome(err error) string {
 // BotStats is how a bot stands now.
 type BotStats struct {
 	Tenant, Bot string
-	// Running calls, and Line, the conversations that the sweep found no place for.
+	// Running calls, and Line, the conversations that wait for a place.
 	Running, Line int
 	BreakerOpen   bool
 }
 
 // BotStats returns how the bots stand that serve channels.
 func (p *Pipeline) BotStats() []BotStats {
-	bots := p.routing.Load().bots
-	out := make([]BotStats, 0, len(bots))
-	for _, b := range bots {
-		b.mu.Lock()
-		out = append(out, BotStats{Tenant: b.tenant, Bot: b.Name, Running: b.running, Line: len(b.line), BreakerOpen: b.breaker.IsOpen()})
-		b.mu.Unlock()
+	r := p.routing.Load()
+	line := map[*Bot]int{}
+	for _, c := range r.channels {
+		for _, l := range c.places {
+			line[l.bot] += l.Waiting()
+		}
+	}
+	out := make([]BotStats, 0, len(r.bots))
+	for _, b := range r.bots {
+		out = append(out, BotStats{Tenant: b.tenant, Bot: b.Name, Running: b.bound.Running(), Line: line[b], BreakerOpen: b.breaker.IsOpen()})
 	}
 	return out
 }

@@ -30,6 +30,7 @@ import (
 
 	"turnout/adapters/worker"
 	"turnout/gateway/conversation"
+	"turnout/gateway/fair"
 	"turnout/gateway/fault"
 	"turnout/gateway/id"
 	"turnout/gateway/store"
@@ -61,6 +62,8 @@ type Options struct {
 	Meter    Meter // nil: none
 	// Notify is told the names that a rule wants to have told; it must not block. nil drops them.
 	Notify func(Notice)
+	// BotCalls bounds the bot calls under way on this node; 0: DefaultBotCalls. Bound changes it.
+	BotCalls int
 }
 
 // Notice says that a rule asked for somebody to be told about a conversation.
@@ -87,6 +90,8 @@ type Tenant struct {
 	CaptureOver int
 	// Limits are what the tenant's customers may take.
 	Limits Limits
+	// Share is what the tenant gets of the node's places for bot calls.
+	Share fair.Share
 
 	throttle *throttle
 	budget   *budget
@@ -115,6 +120,10 @@ type Channel struct {
 	ReopenWithin time.Duration
 	// Push says that the channel's provider has to be sent what is said: it goes through the outbox.
 	Push bool
+	// BotCalls bounds the calls to bots for this channel; 0: nothing but the bounds of its bots does.
+	BotCalls int
+
+	places []botPlace // of its ladder
 }
 
 // Pipeline carries turns. It is safe for concurrent use.
@@ -124,6 +133,9 @@ type Pipeline struct {
 	hub     *hub
 	hints   io.Closer
 	wake    chan struct{} // capacity 1: there may be work
+	places  *fair.Places[store.Ref]
+	calls   atomic.Int64                         // Options.BotCalls, or what Bound has set
+	gates   map[channelKey]*fair.Gate[store.Ref] // Replace's
 
 	crew  *worker.Crew
 	root  context.Context // ends the bot calls when Stop's patience is over
@@ -146,7 +158,12 @@ func New(ctx context.Context, o Options) *Pipeline {
 	}
 	p := &Pipeline{Options: o, hub: newHub(), wake: make(chan struct{}, 1), crew: worker.New()}
 	p.root, p.abort = context.WithCancelCause(ctx)
-	p.hints = o.Store.Subscribe(p.hub.publish)
+	if o.BotCalls <= 0 {
+		o.BotCalls = DefaultBotCalls
+	}
+	p.calls.Store(int64(o.BotCalls))
+	p.places = fair.New(fair.Options[store.Ref]{Most: o.BotCalls, Line: line, Now: o.Now, Run: p.granted})
+	p.hints = o.Store.Subscribe(p.heard)
 	p.routing.Store(&routing{})
 	p.Replace(o.Channels)
 	return p
@@ -154,7 +171,7 @@ func New(ctx context.Context, o Options) *Pipeline {
 
 // Replace puts other channels in the place of those that there are. What runs goes on as it began: a turn ends with the
 // tenant, the channel and the bot it was started with. A *Bot that is in the new list as well keeps its calls, its breaker
-// and its line; one that is not gives its line to the sweep. A *Tenant of the name of an old one takes over what was
+// and its lines; who waited for one that is not goes to the bot that the channel has now. A *Tenant of the name of an old one takes over what was
 // counted for that one, if their limits are the same. Only one call runs at a time.
 func (p *Pipeline) Replace(channels []*Channel) {
 	old := p.routing.Load()
@@ -177,16 +194,30 @@ func (p *Pipeline) Replace(channels []*Channel) {
 			listed[b] = true
 			next.bots = append(next.bots, b)
 			if !seen[b] {
-				b.ready(p.kick, back, c.Tenant)
+				b.ready(p.places.Gate(b.Concurrency), back, c.Tenant)
 			}
 		}
 	}
+	homeless := p.lay(old, channels)
+	p.share(next)
 	p.routing.Store(next)
-	for _, b := range old.bots {
-		if !listed[b] {
-			p.adopt(b)
-		}
+	if len(homeless) == 0 {
+		return
 	}
+	p.goes("handing on the lines of bots that are gone", func() {
+		for _, r := range homeless {
+			p.take(p.root, r, nil)
+		}
+	})
+}
+
+// Bound sets how many bot calls may be under way on this node; 0: DefaultBotCalls. Those that are go on.
+func (p *Pipeline) Bound(calls int) {
+	if calls <= 0 {
+		calls = DefaultBotCalls
+	}
+	p.calls.Store(int64(calls))
+	p.share(p.routing.Load())
 }
 
 // Tenants returns the tenants that have channels now.
@@ -198,19 +229,6 @@ func (p *Pipeline) Tenants() []*Tenant {
 		}
 	}
 	return out
-}
-
-// adopt serves the line of a bot that is gone: each conversation goes to the bot that its channel has now.
-func (p *Pipeline) adopt(gone *Bot) {
-	refs := gone.disband()
-	if len(refs) == 0 {
-		return
-	}
-	p.goes("handing on the line of a bot", func() {
-		for _, r := range refs {
-			p.take(p.root, r)
-		}
-	})
 }
 
 // channel returns the channel of a key, nil when there is none.
@@ -236,6 +254,7 @@ func (p *Pipeline) Stop(ctx context.Context) {
 	p.mu.Lock()
 	p.stop = true
 	p.mu.Unlock()
+	p.places.Close()
 	done := make(chan struct{})
 	go func() { p.group.Wait(); close(done) }()
 	select {

@@ -36,19 +36,15 @@ func (p *Pipeline) sweepUntil(ctx context.Context) error {
 	}
 }
 
-// Work is handed on in four ways. A step that starts a turn flies it (acted, settle, retake). A step that leaves work for
-// later kicks the sweep. A conversation that was refused a place of its bot stands in the bot's line, and leaving a place
-// kicks the sweep, which serves the lines first. Everything else, above all what a dead process left behind, is found by
+// Work is handed on in four ways. A step that starts a turn flies it (acted, settle, retake). A conversation that was
+// refused a place stands in a line (place.go), and a place that is given back goes to the one whose turn it is. A step that
+// leaves other work for later kicks the sweep. Everything else, above all what a dead process left behind, is found by
 // Store.Due; a store does not name the same work twice within seconds, so nothing may count on Due alone to come back soon.
+// What it names again and again while it stands in a line is not looked at.
 
 // Sweep looks once at everything that is due and returns the instant of the next thing (ms, 0 for none).
 func (p *Pipeline) Sweep(ctx context.Context) (next int64) {
 	defer p.recovered("the sweep")
-	for _, b := range p.routing.Load().bots {
-		for r, ok := b.next(); ok && ctx.Err() == nil; r, ok = b.next() {
-			p.take(ctx, r)
-		}
-	}
 	jobs, next, err := p.Store.Due(ctx, p.ms(), sweepPage)
 	if err != nil {
 		p.Log.Error("looking for due work", "err", err)
@@ -58,17 +54,24 @@ func (p *Pipeline) Sweep(ctx context.Context) (next int64) {
 		if ctx.Err() != nil {
 			return 0
 		}
-		if j.Timer.Name != "" {
+		switch {
+		case j.Timer.Name != "":
 			p.fire(ctx, j)
-		} else {
-			p.take(ctx, j.Ref)
+		case !p.places.Waits(j.Ref):
+			p.take(ctx, j.Ref, nil)
 		}
 	}
 	return next
 }
 
-// take picks up a conversation whose turn waits, was left behind, or was cut off by a handoff and never ended.
-func (p *Pipeline) take(ctx context.Context, r store.Ref) {
+// take picks up a conversation whose turn waits, was left behind, or was cut off by a handoff and never ended. got is a
+// place that it has waited for, which is given back if it is not needed; nil: none.
+func (p *Pipeline) take(ctx context.Context, r store.Ref, got *place) {
+	defer func() {
+		if got != nil {
+			got.Leave(0)
+		}
+	}()
 	defer p.recovered("taking a turn")
 	snap, err := p.Store.Load(ctx, r)
 	if err != nil {
@@ -96,16 +99,16 @@ func (p *Pipeline) take(ctx context.Context, r store.Ref) {
 	bot := ch.Bot
 	if t := d.State.Turn; t != nil {
 		bot = ch.botNamed(t.Bot)
-		if f, err = p.retakeTurn(d, ch, bot, r, *t); err != nil {
+		if f, err = p.retakeTurn(d, ch, bot, r, *t, &got); err != nil {
 			p.Log.Error("taking a turn again", "conversation", r.ID, "err", err)
 			return
 		}
 	} else {
-		f = p.startTurn(d, ch, r, store.Lease{}, now)
+		f = p.startTurn(d, ch, r, store.Lease{}, now, &got)
 	}
 	defer f.abandon()
 	if f == nil && d.State.Working() {
-		bot.wait(r) // it is at its limit: leaving a place kicks the sweep
+		defer ch.place(bot).Wait(r) // all places are taken
 	}
 	if len(d.Events) == 0 {
 		return
@@ -127,17 +130,18 @@ func (p *Pipeline) take(ctx context.Context, r store.Ref) {
 
 // retakeTurn repeats the call of a turn that a dead process or a broken call left behind, or gives it up for people when
 // it was tried often enough.
-func (p *Pipeline) retakeTurn(d *conversation.Draft, ch *Channel, bot *Bot, r store.Ref, t conversation.Turn) (*flight, error) {
+func (p *Pipeline) retakeTurn(d *conversation.Draft, ch *Channel, bot *Bot, r store.Ref, t conversation.Turn, got **place) (*flight, error) {
 	if t.Attempt >= maxAttempts {
 		f := &flight{ref: r, ch: ch, bot: bot, turn: t}
 		must(d.Do(conversation.FailTurn{Turn: t.ID, Kind: "gave_up", Final: true}))
 		return nil, p.toPeople(d, f)
 	}
-	if !bot.enter() {
+	place := ch.enter(bot, got)
+	if place == nil {
 		return nil, nil
 	}
 	must(d.Do(conversation.RetakeTurn{Bot: bot.Name}))
-	f := p.newFlight(d, ch, bot, r)
+	f := p.newFlight(d, ch, bot, place, r)
 	f.known = nil
 	return f, nil
 }

@@ -19,17 +19,19 @@ import (
 
 // flight is one bot call under a lease. Its lease is durable before it flies.
 //
-// It holds a place of its bot from the moment the turn is decided until the call has really ended. Who must give the place
-// back changes on the way:
+// It holds a place from the moment the turn is decided until the call has really ended. Who must give the place back
+// changes on the way:
 //
 //	decided, not committed     whoever decided, by abandon: a refused commit, a panic
 //	committed, nobody runs it  the start timer; launch gives it back when the pipeline is stopping
-//	messages being collected   ready
-//	the call                   call, when the adapter returns, however late
+//	the call                   run, when the adapter has returned, however late
+//	the call failed            fail: the next attempt goes on with it, before all who wait
 type flight struct {
 	ref      store.Ref
 	ch       *Channel
 	bot      *Bot
+	place    *place        // nil when it was given back
+	held     time.Duration // how long the call took
 	turn     conversation.Turn
 	lease    store.Lease
 	deadline time.Time // on this process' clock
@@ -44,18 +46,26 @@ type flight struct {
 	state  *conversation.State
 }
 
-// abandon gives the bot's place back unless the flight has flown.
+// abandon gives the place back unless the flight has flown.
 func (f *flight) abandon() {
 	if f != nil && !f.flown {
 		f.flown = true
-		f.bot.leave()
+		f.leave()
 	}
 }
 
-// newFlight makes the flight of the turn that d has just started. The caller has entered bot.
-func (p *Pipeline) newFlight(d *conversation.Draft, ch *Channel, bot *Bot, ref store.Ref) *flight {
+// leave gives the place back, if the flight has it still.
+func (f *flight) leave() {
+	if l := f.place; l != nil {
+		f.place = nil
+		l.Leave(f.held)
+	}
+}
+
+// newFlight makes the flight of the turn that d has just started. The caller has entered place.
+func (p *Pipeline) newFlight(d *conversation.Draft, ch *Channel, bot *Bot, place *place, ref store.Ref) *flight {
 	now := p.Now()
-	f := &flight{ref: ref, ch: ch, bot: bot, turn: *d.State.Turn, deadline: now.Add(bot.Deadline), known: d.Events}
+	f := &flight{ref: ref, ch: ch, bot: bot, place: place, turn: *d.State.Turn, deadline: now.Add(bot.Deadline), known: d.Events}
 	f.lease = store.Lease{Token: store.Token(p.IDs.Token()), Until: now.Add(bot.Deadline + leaseMargin).UnixMilli()}
 	return f
 }
@@ -68,7 +78,7 @@ func (p *Pipeline) fly(f *flight) {
 
 func (p *Pipeline) launch(f *flight) {
 	if !p.goes("a bot turn", func() { p.run(f) }) {
-		f.bot.leave()
+		f.leave()
 	}
 }
 
@@ -100,7 +110,7 @@ func (p *Pipeline) board(ctx context.Context, f *flight) bool {
 	}
 	f.start.Stop()
 	if !p.enter() {
-		f.bot.leave()
+		f.leave()
 		return false
 	}
 	defer p.group.Done()
@@ -114,6 +124,7 @@ const boardingMargin = time.Second
 
 // run puts the turn to the bot and commits what came of it.
 func (p *Pipeline) run(f *flight) {
+	defer f.leave() // where nothing else did: a turn that could not be prepared, a panic
 	asked, err := p.ready(f)
 	if err != nil {
 		p.Log.Error("preparing a turn", "conversation", f.ref.ID, "turn", f.turn.ID, "err", err)
@@ -131,27 +142,18 @@ func (p *Pipeline) run(f *flight) {
 		return // cut off: the next process repeats the call under the same id
 	}
 	if err != nil {
-		p.fail(f, err)
+		p.fail(f, err, f.goOn)
 		return
 	}
 	p.land(f, asked, answer)
 }
 
-// ready collects what to ask; on an error or a panic it gives the bot's place back.
-func (p *Pipeline) ready(f *flight) (a asked, err error) {
-	ok := false
-	defer func() {
-		if !ok {
-			f.bot.leave()
-		}
-	}()
+// ready collects what to ask.
+func (p *Pipeline) ready(f *flight) (asked, error) {
 	if err := p.Faults.Hit(p.root, fault.TurnTaken); err != nil {
-		return a, err
+		return asked{}, err
 	}
-	if a, err = p.messages(f); err == nil {
-		ok = true
-	}
-	return a, err
+	return p.messages(f)
 }
 
 // asked is what a turn asks.
@@ -202,9 +204,9 @@ func (p *Pipeline) messages(f *flight) (asked, error) {
 const logPage = 256
 
 // call makes one attempt at the bot. When the adapter does not return by its deadline, the turn goes on without it
-// (errOverdue: it is somebody else's now); the place that the call holds is given back when it really ends.
+// (errOverdue: it is somebody else's now), while the call holds its place until it really ends. The place of a call that
+// was answered is given back; that of one that failed is left to what follows.
 func (p *Pipeline) call(f *flight, a asked) (adapters.Answer, error) {
-	defer f.bot.leave()
 	if !f.bot.breaker.TryAcquirePermit() {
 		p.Meter.Called(f.bot.tenant, f.bot.Name, callOutcome(errBreakerOpen), 0)
 		return adapters.Answer{}, errBreakerOpen
@@ -224,18 +226,21 @@ func (p *Pipeline) call(f *flight, a asked) (adapters.Answer, error) {
 		if over.CompareAndSwap(false, true) {
 			f.bot.breaker.RecordFailure()
 			p.goes("an overdue turn", func() {
-				p.fail(f, &adapters.BotError{Kind: adapters.BotTimeout, Err: errBotDeadline})
+				p.fail(f, &adapters.BotError{Kind: adapters.BotTimeout, Err: errBotDeadline}, f.another)
 			})
 		}
 	})
 	defer guard.Stop()
 	began := p.Now()
 	answer, err := p.reply(ctx, f.bot, turn)
-	p.Meter.Called(f.bot.tenant, f.bot.Name, callOutcome(err), p.Now().Sub(began))
+	f.held = p.Now().Sub(began)
+	p.Meter.Called(f.bot.tenant, f.bot.Name, callOutcome(err), f.held)
 	switch {
 	case !over.CompareAndSwap(false, true):
+		f.leave()
 		return answer, errOverdue
 	case err == nil:
+		f.leave()
 		f.bot.breaker.RecordSuccess()
 	default:
 		f.bot.breaker.RecordFailure()
@@ -385,7 +390,7 @@ func (p *Pipeline) settleOnce(f *flight, op store.Token, decide func(*conversati
 		return fmt.Errorf("deciding: %w", err)
 	}
 	step := store.Step{Ref: f.ref, Op: op, Base: snap.Version, Holding: f.lease.Token, Drop: true}
-	next := p.startTurn(d, p.latest(f.ch), f.ref, store.Lease{}, d.Now())
+	next := p.startTurn(d, p.latest(f.ch), f.ref, store.Lease{}, d.Now(), nil)
 	defer next.abandon()
 	if next != nil {
 		step.Take = next.lease
@@ -402,7 +407,7 @@ func (p *Pipeline) settleOnce(f *flight, op store.Token, decide func(*conversati
 	if next != nil {
 		p.fly(next)
 	} else if d.State.Working() {
-		p.kick()
+		p.await(f.ref, step.State)
 	}
 	return nil
 }

@@ -19,6 +19,7 @@ import (
 	"turnout/adapters/message"
 	"turnout/gateway/alarm"
 	"turnout/gateway/conversation"
+	"turnout/gateway/fair"
 	"turnout/gateway/fault"
 	"turnout/gateway/id"
 	"turnout/gateway/pipeline"
@@ -153,6 +154,8 @@ type setup struct {
 	second      *pipeline.Bot // of a second channel
 	noBare      bool          // a bare word for a person is none
 	page        int           // the most that the views of people hand out at a time
+	calls       int           // the bot calls of the node at a time
+	share       fair.Share
 }
 
 func newWorld(t *testing.T, s setup) *world {
@@ -212,7 +215,7 @@ func (w *world) start(s setup) {
 	}
 	tenant := &pipeline.Tenant{
 		Handle: w.tenant, Rules: book, Queue: "support", Queues: map[string]bool{"support": true, "emergency": true},
-		BareRequests: !s.noBare, IdleNew: s.idle, CaptureOver: s.captureOver, Limits: s.limits,
+		BareRequests: !s.noBare, IdleNew: s.idle, CaptureOver: s.captureOver, Limits: s.limits, Share: s.share,
 	}
 	channels := []*pipeline.Channel{{Key: "acme.web", Tenant: tenant, Bot: w.ladder, ReopenWithin: 30 * time.Minute, Push: s.push}}
 	if s.second != nil {
@@ -220,9 +223,9 @@ func (w *world) start(s setup) {
 	}
 	w.p = pipeline.New(ctx, pipeline.Options{
 		Store: paged{st, s.page}, IDs: w.ids, Now: w.clock.Now, Detector: detector, Log: slog.New(slog.NewTextHandler(&w.logs, nil)),
-		Channels: channels,
-		Faults:   w.inject,
-		Notify:   func(n pipeline.Notice) { w.notes <- n },
+		Channels: channels, BotCalls: s.calls,
+		Faults: w.inject,
+		Notify: func(n pipeline.Notice) { w.notes <- n },
 	})
 	if w.edge, err = w.p.Edge("acme.web"); err != nil {
 		w.t.Fatal(err)
