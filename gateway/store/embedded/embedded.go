@@ -178,15 +178,23 @@ func (s *Store) pebbleOptions() *pebble.Options {
 		MemTableStopWritesThreshold: 4,
 		// Readers bear more than the default of 12 better than commits bear to be stopped.
 		L0StopWritesThreshold: 24,
+		// What lies in level 0 is merged with all of the level below, as conversations write all over the key space: the more
+		// of it at a time, the seldomer the rest is written again.
+		L0CompactionThreshold: 8,
+		LBaseMaxBytes:         256 << 20,
 		MaxOpenFiles:          512,
 	}
 	// Nearly every value is sealed, and what is sealed does not shrink.
 	o.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionNone })
 	for i := range o.Levels {
+		o.Levels[i].BlockSize = blockSize
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 	}
 	return o
 }
+
+// blockSize is that of tables, in bytes: a block holds some dozen rows of one conversation, of which a reader wants most.
+const blockSize = 16 << 10
 
 // sync is how a batch is committed.
 func (s *Store) sync() *pebble.WriteOptions {

@@ -20,7 +20,11 @@ type logFS struct {
 
 // Create implements vfs.FS.
 func (l *logFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	return l.patiently(name, func() (vfs.File, error) { return l.FS.Create(name, c) })
+	f, err := l.patiently(name, func() (vfs.File, error) { return l.FS.Create(name, c) })
+	if err == nil && strings.HasSuffix(name, ".sst") {
+		return newTableFile(f), nil
+	}
+	return f, err
 }
 
 // ReuseForWrite implements vfs.FS.
