@@ -48,7 +48,7 @@ type Link struct {
 	Head  Head
 }
 
-// Event is a committed event with its encoding.
+// Event is a committed event with its encoding: the packed form, which says the same as its JSON.
 type Event struct {
 	*conversation.Event
 	Encoded []byte

@@ -12,6 +12,44 @@ import (
 // allocates nothing when dst has room.
 func (e *Entry) Append(dst []byte) ([]byte, error) {
 	w := jsonenc.To(dst)
+	return e.encode(&w)
+}
+
+// AppendPacked appends the form in which an entry is stored: the canonical one, packed. Unpack gives that back.
+func (e *Entry) AppendPacked(dst []byte) ([]byte, error) {
+	w := jsonenc.Packed(append(dst, packed), dictionary)
+	b, err := e.encode(&w)
+	if err != nil {
+		return dst, err
+	}
+	return b, nil
+}
+
+// Unpack appends the canonical form of an entry to dst, of what AppendPacked wrote.
+func Unpack(dst, b []byte) ([]byte, error) {
+	if len(b) == 0 || b[0] != packed {
+		return dst, fmt.Errorf("reading audit entry: %w", jsonenc.ErrPacked)
+	}
+	dst, err := jsonenc.Unpack(dst, b[1:], dictionary)
+	if err != nil {
+		return dst, fmt.Errorf("reading audit entry: %w", err)
+	}
+	return dst, nil
+}
+
+// packed is the first byte of what AppendPacked writes: the version of the form and of its dictionary.
+const packed = 1
+
+// dictionary holds the keys of entries and the values that come often. Words are only ever added, at the end.
+var dictionary = jsonenc.NewDictionary(
+	"chain", "n", "prev", "at", "seq", "type", "kind", "epoch", "op", "actor", "rule", "rules", "count", "digest",
+	"decision.made", "owner.changed", "handoff.made", "conversation.opened", "turn.failed", "turn.discarded", "message.held",
+	"message.received", "message.status", "offer.made", "offer.lapsed", "offer.declined", "profile.changed", "note.added",
+	"conversation.erased", "pass", "handoff", "replace", "say", "tag", "deny", "claim", "transfer", "escalate", "release",
+	"auto_return", "resolve", "capture", "reopen", "idle", "customer", "system", "released",
+)
+
+func (e *Entry) encode(w *jsonenc.Encoder) ([]byte, error) {
 	w.Begin()
 	w.String("chain", e.Chain)
 	w.Uint("n", e.N)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -91,4 +92,33 @@ func TestEntryAllocates(t *testing.T) {
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
+}
+
+// TestPacked checks that an entry comes back from its row in canonical form, and that nothing else is read as one.
+func TestPacked(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		e := audit.Entry{
+			Chain: rapid.SampledFrom([]string{"c_2v06h13gq3m25rqeyfz13gsbtr", "acme"}).Draw(t, "chain"), N: rapid.Uint64().Draw(t, "n"),
+			Prev: strings.Repeat("0f", 32), At: rapid.Int64().Draw(t, "at"), Seq: rapid.Uint64Range(0, 300).Draw(t, "seq"),
+			Type: "decision.made", Kind: rapid.SampledFrom([]string{"", "pass", "other"}).Draw(t, "kind"), Op: "qj6bX8GMFVR4yRcb4wicAg",
+			Actor: rapid.String().Draw(t, "actor"), Rules: rapid.Int().Draw(t, "rules"), Digest: strings.Repeat("a1", 32),
+		}
+		want, err := e.Append(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := e.AppendPacked(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := audit.Unpack(nil, b)
+		if err != nil || string(got) != string(want) {
+			t.Fatalf("unpacked\n%s (%v)\nwant\n%s", got, err, want)
+		}
+		for _, bad := range [][]byte{nil, want, b[:len(b)-1], append([]byte{2}, b[1:]...)} {
+			if _, err := audit.Unpack(nil, bad); err == nil {
+				t.Fatalf("%q was read as an entry", bad)
+			}
+		}
+	})
 }

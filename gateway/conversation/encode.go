@@ -7,20 +7,24 @@ import (
 )
 
 // The encoders of this package write what encoding/json makes of the structs and their tags, which stay the definition of
-// the form: a log is read by their Decode. They exist because every turn writes several events and a state. Members stand
+// the form: a log is read by their Decode. A store keeps the same documents packed (pack.go). They exist because every turn writes several events and a state. Members stand
 // in the order of the fields; TestEncoders finds a field that is missing here.
 
-// Append appends the stored form of e to dst: JSON, the bytes of Encode. It allocates nothing when dst has room. On an
+// Append appends e to dst as JSON, the bytes of Encode. It allocates nothing when dst has room. On an
 // error dst is returned as it was.
 func (e *Event) Append(dst []byte) ([]byte, error) {
 	w := jsonenc.To(dst)
+	return e.encode(&w)
+}
+
+func (e *Event) encode(w *jsonenc.Encoder) ([]byte, error) {
 	w.Begin()
 	w.Int("v", int64(e.V))
 	w.Uint("seq", e.Seq)
 	w.OptUint("vseq", e.VSeq)
 	w.Int("at", e.At)
 	w.String("type", string(e.Type))
-	e.Epoch.encode(&w, "epoch")
+	e.Epoch.encode(w, "epoch")
 	w.String("op", e.Op)
 	w.Object("actor")
 	w.String("kind", string(e.Actor.Kind))
@@ -30,7 +34,7 @@ func (e *Event) Append(dst []byte) ([]byte, error) {
 		w.Null("data")
 	} else {
 		w.Object("data")
-		encodeData(&w, e.Data)
+		encodeData(w, e.Data)
 		w.EndObject()
 	}
 	w.EndObject()

@@ -6,26 +6,30 @@ import (
 	"turnout/gateway/jsonenc"
 )
 
-// Append appends the stored form of s to dst: JSON, as encoding/json writes it and reads it back. It allocates nothing
+// Append appends s to dst as JSON, as encoding/json writes it and reads it back. It allocates nothing
 // when dst has room and s no more than a few timers. On an error dst is returned as it was.
 func (s *State) Append(dst []byte) ([]byte, error) {
 	w := jsonenc.To(dst)
+	return s.encode(&w)
+}
+
+func (s *State) encode(w *jsonenc.Encoder) ([]byte, error) {
 	w.Begin()
 	w.Int("v", int64(s.V))
 	w.String("id", s.ID)
-	encodeAddress(&w, "from", &s.From)
+	encodeAddress(w, "from", &s.From)
 	w.OptString("contact", s.Contact)
 	w.Uint("seq", s.Seq)
 	w.Uint("vseq", s.VSeq)
-	s.Owner.encode(&w, "owner")
-	s.Epoch.encode(&w, "epoch")
-	s.encodeWork(&w)
-	s.encodePeople(&w)
+	s.Owner.encode(w, "owner")
+	s.Epoch.encode(w, "epoch")
+	s.encodeWork(w)
+	s.encodePeople(w)
 	w.OptStrings("tags", s.Tags)
 	w.OptInt("turns", int64(s.Turns))
-	encodeMemory(&w, "memory", &s.Memory)
+	encodeMemory(w, "memory", &s.Memory)
 	if s.Profile != nil {
-		encodeProfile(&w, "profile", s.Profile)
+		encodeProfile(w, "profile", s.Profile)
 	}
 	w.OptInts("timers", s.Timers)
 	w.Int("opened_at", s.OpenedAt)

@@ -18,10 +18,10 @@ type typical struct {
 
 func newTypical() *typical {
 	const (
-		op    = "op_01JDZ8K2V7Q3M5N9X4T6B8C0D1"
+		op    = "0sEy5oKBxiuFxjJjdoYiAA"
 		text  = "Hi, my parcel was meant to arrive on Tuesday and the tracking page still says \"in transit\". Where is it?"
 		reply = "The parcel left our house this morning and will be with you tomorrow before noon."
-		turn  = "t_4k2m9x7q3v5n8b1c6d0f"
+		turn  = "t_2v06h13gq3mw04fhryzf2v3nt8"
 	)
 	from := message.Address{Channel: "acme.web", Address: "v_9f8e7d6c5b4a39281706"}
 	memory := signal.Memory{Language: "en", Guessed: true, Customer: signal.Digests{0x123456789abcdef0, 0xfedcba9876543210},
@@ -31,13 +31,13 @@ func newTypical() *typical {
 		return conv.Event{V: conv.Version, Seq: seq, VSeq: seq, At: 1_700_000_000_123, Type: typ, Epoch: epoch, Op: op, Actor: a, Data: d}
 	}
 	y := &typical{
-		received: event(12, customer, &conv.Received{ID: "m_4k2m9x7q3v5n8b1c6d0f", Rules: 7, Memory: memory,
+		received: event(12, customer, &conv.Received{ID: "m_2v06h13gq3mzwk9e14gnwbbecr", Rules: 7, Memory: memory,
 			In: message.Inbound{ID: "6f1c2a94-77d1-4f0a-9f43-0c2f3f0a9b11", From: from, Kind: message.Text, Text: text, Lang: "en"}}, conv.MessageReceived),
 		decided: event(14, bot, &conv.Decision{Kind: conv.DecisionPass, Phase: conv.Answer, Turn: turn, Rules: 7, Matched: []string{"greeting"},
 			Scores: signal.Scores{Frustration: 0.25, BotRepeat: 1}, Memory: memory, Model: "lexical-1f3a9c", Inputs: json.RawMessage(
 				`{"now":1700000000123,"turns":3,"queues":{"care":{"waiting":2,"online":5}}}`)}, conv.DecisionMade),
-		sent: event(15, bot, &conv.Sent{ID: "m_0q3v5n8b1c6d0f4k2m9x", By: message.ByBot, Part: message.Part{Text: reply, Lang: "en"}, Turn: turn}, conv.MessageSent),
-		state: conv.State{V: conv.Version, ID: "c_7q3v5n8b1c6d0f4k2m9x", From: from, Seq: 12, VSeq: 8, Owner: conv.Owner{Kind: message.OwnerBot},
+		sent: event(15, bot, &conv.Sent{ID: "m_2v06h13gq3mxbeyavkccf8fk14", By: message.ByBot, Part: message.Part{Text: reply, Lang: "en"}, Turn: turn}, conv.MessageSent),
+		state: conv.State{V: conv.Version, ID: "c_2v06h13gq3m25rqeyfz13gsbtr", From: from, Seq: 12, VSeq: 8, Owner: conv.Owner{Kind: message.OwnerBot},
 			Epoch: epoch, Consumed: 8, Turn: &conv.Turn{ID: turn, From: 12, To: 12, Rules: 7, Attempt: 1, Bot: "legacy", Since: 1_700_000_000_123},
 			Tags: []string{"delivery"}, Turns: 3, Memory: memory, Profile: &message.Profile{Subject: "u-18273", Name: "Jo Example", Level: "password",
 				Fields: map[string]any{"plan": "gold", "balance": 12.5}},
@@ -52,6 +52,7 @@ func TestAppendAllocates(t *testing.T) {
 	buf := make([]byte, 0, 4096)
 	for name, appended := range map[string]func([]byte) ([]byte, error){
 		"received": y.received.Append, "decided": y.decided.Append, "sent": y.sent.Append, "state": y.state.Append,
+		"received, packed": y.received.AppendPacked, "state, packed": y.state.AppendPacked,
 	} {
 		if n := testing.AllocsPerRun(100, func() {
 			if _, err := appended(buf); err != nil {
@@ -68,13 +69,25 @@ func BenchmarkAppend(b *testing.B) {
 	for _, c := range []struct {
 		name   string
 		append func([]byte) ([]byte, error)
+		pack   func([]byte) ([]byte, error)
 		value  any
 	}{
-		{"received", y.received.Append, &y.received},
-		{"decided", y.decided.Append, &y.decided},
-		{"sent", y.sent.Append, &y.sent},
-		{"state", y.state.Append, &y.state},
+		{"received", y.received.Append, y.received.AppendPacked, &y.received},
+		{"decided", y.decided.Append, y.decided.AppendPacked, &y.decided},
+		{"sent", y.sent.Append, y.sent.AppendPacked, &y.sent},
+		{"state", y.state.Append, y.state.AppendPacked, &y.state},
 	} {
+		b.Run(c.name+"/packed", func(b *testing.B) {
+			buf := make([]byte, 0, 4096)
+			b.ReportAllocs()
+			for b.Loop() {
+				out, err := c.pack(buf)
+				if err != nil {
+					b.Fatal(err)
+				}
+				b.SetBytes(int64(len(out)))
+			}
+		})
 		b.Run(c.name, func(b *testing.B) {
 			buf := make([]byte, 0, 4096)
 			b.ReportAllocs()

@@ -428,7 +428,7 @@ func newData(t Type) Data {
 // ErrEncoding says that bytes are no event of a version this build reads.
 var ErrEncoding = errors.New("no event of a version this build reads")
 
-// Encode returns the stored form of e: JSON.
+// Encode returns e as JSON.
 func (e *Event) Encode() ([]byte, error) { return e.Append(make([]byte, 0, encodedSize)) }
 
 // encodedSize is room for most events.

@@ -1,6 +1,8 @@
 // Package jsonenc appends JSON to buffers, byte for byte as encoding/json writes the same values, but without reflection:
 // for what is encoded on every turn. Its tests hold it to encoding/json, which stays the definition of the form.
 //
+// The same calls write the packed form of the same document instead (pack.go), for rows that only this program reads.
+//
 // An Encoder has a method for each kind of member. Those whose names begin with Opt leave a member out when its value is
 // empty, as omitempty does. A key that a caller gives is written as it is: it must need no escapes.
 package jsonenc
@@ -9,7 +11,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"math"
 	"slices"
 	"strconv"
@@ -24,6 +25,7 @@ type Encoder struct {
 	buf   []byte
 	start int
 	err   error
+	dict  *Dictionary // of the packed form; nil for JSON
 }
 
 // To returns an Encoder that appends to dst, which it owns until Finish.
@@ -36,6 +38,8 @@ func (e *Encoder) Finish() ([]byte, error) {
 		return e.buf[:e.start], e.err
 	case len(e.buf) == e.start:
 		return e.buf, errors.New("nothing was encoded")
+	case e.dict != nil:
+		return e.buf, nil
 	}
 	return e.buf[:len(e.buf)-1], nil
 }
@@ -48,21 +52,43 @@ func (e *Encoder) Fail(err error) {
 }
 
 // Begin begins an object: the whole value, or the next of a list. EndObject ends it.
-func (e *Encoder) Begin() { e.buf = append(e.buf, '{') }
+func (e *Encoder) Begin() {
+	if e.dict != nil {
+		e.buf = append(e.buf, tagObject)
+		return
+	}
+	e.buf = append(e.buf, '{')
+}
 
 // Object begins a member that is an object. EndObject ends it.
-func (e *Encoder) Object(key string) { e.buf = append(appendKey(e.buf, key), '{') }
+func (e *Encoder) Object(key string) {
+	if e.packs(key) {
+		e.buf = append(e.buf, tagObject)
+		return
+	}
+	e.buf = append(appendKey(e.buf, key), '{')
+}
 
 // EndObject ends the innermost object.
 func (e *Encoder) EndObject() { e.end('}') }
 
 // List begins a member that is a list, of objects that are begun by Begin. EndList ends it.
-func (e *Encoder) List(key string) { e.buf = append(appendKey(e.buf, key), '[') }
+func (e *Encoder) List(key string) {
+	if e.packs(key) {
+		e.buf = append(e.buf, tagList)
+		return
+	}
+	e.buf = append(appendKey(e.buf, key), '[')
+}
 
 // EndList ends the innermost list.
 func (e *Encoder) EndList() { e.end(']') }
 
 func (e *Encoder) end(bracket byte) {
+	if e.dict != nil {
+		e.buf = append(e.buf, tagEnd)
+		return
+	}
 	if last := len(e.buf) - 1; e.buf[last] == ',' {
 		e.buf[last] = bracket
 		e.buf = append(e.buf, ',')
@@ -72,10 +98,20 @@ func (e *Encoder) end(bracket byte) {
 }
 
 // Null writes a member that is null.
-func (e *Encoder) Null(key string) { e.buf = append(appendKey(e.buf, key), "null,"...) }
+func (e *Encoder) Null(key string) {
+	if e.packs(key) {
+		e.buf = append(e.buf, tagNull)
+		return
+	}
+	e.buf = append(appendKey(e.buf, key), "null,"...)
+}
 
 // String writes a string. Bytes that are no UTF-8 become U+FFFD.
 func (e *Encoder) String(key, s string) {
+	if e.packs(key) {
+		e.packString(s)
+		return
+	}
 	e.buf = append(appendString(appendKey(e.buf, key), s), ',')
 }
 
@@ -88,6 +124,10 @@ func (e *Encoder) OptString(key, s string) {
 
 // Plain writes text as a string as it is: it must need no escapes.
 func (e *Encoder) Plain(key string, text []byte) {
+	if e.packs(key) {
+		e.packText(text)
+		return
+	}
 	e.buf = append(append(append(appendKey(e.buf, key), '"'), text...), '"', ',')
 }
 
@@ -98,13 +138,21 @@ func (e *Encoder) OptStrings(key string, list []string) {
 	}
 	e.List(key)
 	for _, s := range list {
-		e.buf = append(appendString(e.buf, s), ',')
+		if e.dict != nil {
+			e.packString(s)
+		} else {
+			e.buf = append(appendString(e.buf, s), ',')
+		}
 	}
 	e.EndList()
 }
 
 // Int writes an integer.
 func (e *Encoder) Int(key string, n int64) {
+	if e.packs(key) {
+		e.packInt(n)
+		return
+	}
 	e.buf = append(strconv.AppendInt(appendKey(e.buf, key), n, 10), ',')
 }
 
@@ -117,6 +165,10 @@ func (e *Encoder) OptInt(key string, n int64) {
 
 // Uint writes an integer.
 func (e *Encoder) Uint(key string, n uint64) {
+	if e.packs(key) {
+		e.packUint(n)
+		return
+	}
 	e.buf = append(strconv.AppendUint(appendKey(e.buf, key), n, 10), ',')
 }
 
@@ -129,6 +181,10 @@ func (e *Encoder) OptUint(key string, n uint64) {
 
 // Bool writes true or false.
 func (e *Encoder) Bool(key string, b bool) {
+	if e.packs(key) {
+		e.packBool(b)
+		return
+	}
 	e.buf = append(strconv.AppendBool(appendKey(e.buf, key), b), ',')
 }
 
@@ -141,6 +197,10 @@ func (e *Encoder) OptBool(key string, b bool) {
 
 // Float writes a number. It fails when there is no JSON for it: an infinity, or none at all.
 func (e *Encoder) Float(key string, f float64) {
+	if e.packs(key) {
+		e.packFloat(f)
+		return
+	}
 	e.buf = appendKey(e.buf, key)
 	e.float(f)
 }
@@ -154,7 +214,7 @@ func (e *Encoder) OptFloat(key string, f float64) {
 
 func (e *Encoder) float(f float64) {
 	if math.IsInf(f, 0) || math.IsNaN(f) {
-		e.Fail(fmt.Errorf("the number %v has no JSON", f))
+		e.Fail(noNumber(f))
 		return
 	}
 	e.buf = append(appendFloat(e.buf, f), ',')
@@ -162,6 +222,10 @@ func (e *Encoder) float(f float64) {
 
 // Time writes an instant as RFC 3339 has it, with nanoseconds. It fails outside of the years 0 to 9999.
 func (e *Encoder) Time(key string, t time.Time) {
+	if e.packs(key) {
+		e.packTime(t)
+		return
+	}
 	b, err := t.AppendText(append(appendKey(e.buf, key), '"'))
 	if err != nil {
 		e.Fail(err)
@@ -172,7 +236,12 @@ func (e *Encoder) Time(key string, t time.Time) {
 
 // OptBase64 writes bytes as a string in base64, left out when there are none.
 func (e *Encoder) OptBase64(key string, b []byte) {
-	if len(b) > 0 {
+	switch {
+	case len(b) == 0:
+	case e.dict != nil:
+		e.packKey(key)
+		e.packString(base64.StdEncoding.EncodeToString(b))
+	default:
 		e.buf = append(base64.StdEncoding.AppendEncode(append(appendKey(e.buf, key), '"'), b), '"', ',')
 	}
 }
@@ -181,6 +250,10 @@ func (e *Encoder) OptBase64(key string, b []byte) {
 // when raw is no JSON.
 func (e *Encoder) OptRaw(key string, raw json.RawMessage) {
 	if len(raw) == 0 {
+		return
+	}
+	if e.packs(key) {
+		e.packRaw(raw)
 		return
 	}
 	b, err := appendRaw(appendKey(e.buf, key), raw)
@@ -199,6 +272,11 @@ func (e *Encoder) OptInts(key string, m map[string]int64) {
 	e.Object(key)
 	var room [few]string
 	for _, k := range sortedKeys(room[:0], m) {
+		if e.dict != nil {
+			e.packKey(k)
+			e.packInt(m[k])
+			continue
+		}
 		e.buf = append(strconv.AppendInt(append(appendString(e.buf, k), ':'), m[k], 10), ',')
 	}
 	e.EndObject()
@@ -213,6 +291,11 @@ func (e *Encoder) OptValues(key string, m map[string]any) {
 	e.Object(key)
 	var room [few]string
 	for _, k := range sortedKeys(room[:0], m) {
+		if e.dict != nil {
+			e.packKey(k)
+			e.packValue(m[k])
+			continue
+		}
 		e.buf = append(appendString(e.buf, k), ':')
 		e.value(m[k])
 	}

@@ -35,15 +35,19 @@ func movedKey(t store.Tenant, chain string) []byte {
 var errEntries = errors.New("an audit row is damaged")
 
 // entriesOf calls f with the entries of an audit row, whose key has the number of the first, until f returns false. A row
-// holds the entries of one step, each behind its length; they stand in the clear, as the chain is to be verified when the
-// keys are gone.
+// holds the entries of one step, each packed and behind its length; they stand in the clear, as the chain is to be verified
+// when the keys are gone. entry is in canonical form and f's to keep.
 func entriesOf(row []byte, f func(entry []byte) bool) error {
 	for len(row) > 0 {
 		size, w := binary.Uvarint(row)
 		if w <= 0 || size > uint64(len(row)-w) {
 			return errEntries
 		}
-		if !f(row[w : w+int(size)]) {
+		entry, err := audit.Unpack(make([]byte, 0, 4*size), row[w:w+int(size)])
+		if err != nil {
+			return fmt.Errorf("%w: %w", errEntries, err)
+		}
+		if !f(entry) {
 			return nil
 		}
 		row = row[w+int(size):]
@@ -109,7 +113,7 @@ func (s *Store) chain(r store.Ref, after uint64, limit int) (out [][]byte, err e
 		n := binary.BigEndian.Uint64(it.Key()[len(from):])
 		err = entriesOf(v, func(entry []byte) bool {
 			if n > after {
-				out = append(out, append([]byte(nil), entry...))
+				out = append(out, entry)
 			}
 			n++
 			return len(out) < limit

@@ -3,7 +3,6 @@ package embedded
 import (
 	"crypto/sha256"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -85,9 +84,9 @@ func parseOps(b []byte) (o ops, rest []byte, err error) {
 	return o, rest[size:], nil
 }
 
-// The row: a cleartext header of layout, operations and audit head, then the sealed state. The header is part of the
+// The row: a cleartext header of layout, operations and audit head, then the sealed state, packed. The header is part of the
 // additional data, so it cannot be exchanged either.
-const rowLayout = 2
+const rowLayout = 3
 
 var errRow = errors.New("a state row is damaged")
 
@@ -117,8 +116,7 @@ func decodeRecord(ref store.Ref, key, row []byte, content *seal.Content) (r *rec
 	if err != nil {
 		return nil, fmt.Errorf("reading state: %w", err)
 	}
-	r.state = new(conversation.State)
-	if err := json.Unmarshal(body, r.state); err != nil {
+	if r.state, err = conversation.DecodePackedState(body); err != nil {
 		return nil, fmt.Errorf("decoding state: %w", err)
 	}
 	return r, nil

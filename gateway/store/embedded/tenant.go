@@ -15,7 +15,7 @@ import (
 )
 
 // layout is the version of the keys and rows of this package.
-const layout = 3
+const layout = 4
 
 // meta is what a store knows of itself. What is counted on (partitions, generations) must not change.
 type meta struct {

@@ -149,7 +149,7 @@ func (w *write) log() error {
 	for i := range events {
 		e := &events[i]
 		var err error
-		if w.value, err = e.Append(w.value[:0]); err != nil {
+		if w.value, err = e.AppendPacked(w.value[:0]); err != nil {
 			return err
 		}
 		w.plain = appendLogged(w.plain, e.VSeq, w.value)
@@ -180,9 +180,12 @@ func (w *write) audit() error {
 	w.at(kindAudit)
 	w.key = be64(w.key, links[0].Entry.N)
 	w.value = w.value[:0]
-	for _, l := range links {
-		w.value = binary.AppendUvarint(w.value, uint64(len(l.Bytes)))
-		w.value = append(w.value, l.Bytes...)
+	for i := range links { // the events in w.plain are digested
+		if w.plain, err = links[i].Entry.AppendPacked(w.plain[:0]); err != nil {
+			return err
+		}
+		w.value = binary.AppendUvarint(w.value, uint64(len(w.plain)))
+		w.value = append(w.value, w.plain...)
 	}
 	if err := w.batch.Set(w.key, w.value, nil); err != nil {
 		return fmt.Errorf("building audit row: %w", err)
@@ -199,7 +202,7 @@ func (w *write) audit() error {
 }
 
 func (w *write) state() (err error) {
-	if w.plain, err = w.st.State.Append(w.plain[:0]); err != nil {
+	if w.plain, err = w.st.State.AppendPacked(w.plain[:0]); err != nil {
 		return err
 	}
 	w.at(kindState)
