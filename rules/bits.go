@@ -24,6 +24,8 @@ func (b *bits) reset(n int) {
 
 func (b *bits) add(i int) { b.words[i>>6] |= 1 << (i & 63) }
 
+func (b *bits) remove(i int) { b.words[i>>6] &^= 1 << (i & 63) }
+
 func (b *bits) addAll(numbers []int32) {
 	for _, i := range numbers {
 		b.words[i>>6] |= 1 << (i & 63)

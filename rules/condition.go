@@ -19,6 +19,8 @@ type condition struct {
 	keys []key
 	// fallible is set when the evaluation can fail.
 	fallible bool
+	// late is set, for a whole condition, when it reads something that may come late.
+	late bool
 }
 
 // compiler turns conditions into functions. Boolean structure, the known comparisons and phrases become closures; what
@@ -95,6 +97,7 @@ func (c *compiler) compile(source string, phase Phase) (condition, error) {
 	if p.fault != nil {
 		return condition{}, p.fault
 	}
+	cond.late = p.late
 	return cond, nil
 }
 
@@ -104,6 +107,7 @@ type piece struct {
 	phase  Phase
 	source string
 	fault  *safeexpr.Error
+	late   bool // a name was read that may come late
 }
 
 func (p *piece) fail(node ast.Node, message string) condition {
@@ -262,6 +266,7 @@ func (p *piece) has(n *ast.CallNode) condition {
 	if f.present == nil {
 		return p.fail(n.Arguments[0], f.path+" is always present")
 	}
+	p.late = p.late || f.late
 	return condition{eval: f.present}
 }
 

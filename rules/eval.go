@@ -14,6 +14,15 @@ func (s *Set) Eval(x *Exchange) Verdict {
 	if x.Phase == Answer {
 		index = s.phases[Answer]
 	}
+	return s.eval(index, x, nil)
+}
+
+// EvalLate judges a message once more, when what the tenant's own system says of the customer (Exchange.Account) has come
+// after Eval: only by the inbound rules that read it, and without those in acted, which matched or failed already and do
+// not act a second time.
+func (s *Set) EvalLate(x *Exchange, acted []string) Verdict { return s.eval(s.late, x, acted) }
+
+func (s *Set) eval(index *index, x *Exchange, acted []string) Verdict {
 	if len(index.rules) == 0 {
 		return Verdict{}
 	}
@@ -27,6 +36,12 @@ func (s *Set) Eval(x *Exchange) Verdict {
 	}
 	if !some {
 		return Verdict{}
+	}
+	for i, r := range index.rules {
+		if len(acted) > 0 && slices.Contains(acted, r.id) {
+			f.matched.remove(i)
+			f.broken.remove(i)
+		}
 	}
 	return f.verdict(index)
 }

@@ -29,6 +29,7 @@ func full() *rules.Exchange {
 		Scores:  signal.Scores{HumanRequest: 0.4, Frustration: 0.6, BotFallback: 0.7},
 		Bot:     &rules.BotView{Text: "We guarantee a refund.", Confidence: ptr(0.35), Intent: "refund", Fallback: ptr(true), Sources: 2, Parts: 1},
 		Profile: &message.Profile{Subject: "s1", Name: "Ada", Email: "ada@example.com", Phone: "+4930", Level: "2fa", Fields: map[string]any{"plan": "gold", "balance": 1200.0, "vip": true}},
+		Account: &message.Account{Name: "A. Lovelace", Fields: map[string]any{"open": 2.0}, Tickets: make([]message.Ticket, 3)},
 		Turns:   3, Returns: 1, Handoffs: 2, OpenedAt: now.Add(-90 * time.Second), Now: now,
 		Queues: map[string]rules.QueueView{"sales": {Waiting: 4, Online: 2}},
 		Tags:   []string{"vip", "beta"},
@@ -96,8 +97,9 @@ func TestNames(t *testing.T) {
 		`phrase("money") ? turns > 9 : turns < 9`:                      true,
 		`bot.confidence * 2 < 0.8`:                                     true,
 		`len(text) > 5 && len(profile.name) == 3`:                      true,
-		`turns == 3.0 && turns > -1`:                                   true,
-		`true`:                                                         true,
+		`account.known && account.tickets == 3 && account.name startsWith "A." && account.fields.open + 1 == 3`: true,
+		`turns == 3.0 && turns > -1`: true,
+		`true`:                       true,
 	} {
 		if got := matches(t, when, full()); got != want {
 			t.Errorf("%s = %v, want %v", when, got, want)
@@ -108,7 +110,8 @@ func TestNames(t *testing.T) {
 // TestAbsent holds the one rule about absent values: whatever reads one is false, also when it says "not equal".
 func TestAbsent(t *testing.T) {
 	absent := []string{"lang", "choice", "bot.confidence", "bot.intent", "bot.fallback", "profile", "profile.subject", "profile.name",
-		"profile.email", "profile.phone", "profile.level", "profile.fields.plan", "queues.sales", "queues.sales.waiting"}
+		"profile.email", "profile.phone", "profile.level", "profile.fields.plan", "queues.sales", "queues.sales.waiting",
+		"account", "account.known", "account.name", "account.tickets", "account.fields.open"}
 	for _, name := range absent {
 		if matches(t, "has("+name+")", bare()) || !matches(t, "!has("+name+")", bare()) {
 			t.Errorf("has(%s) on an exchange without it", name)

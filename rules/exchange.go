@@ -35,6 +35,9 @@ type Exchange struct {
 	Bot *BotView
 	// Profile is what is known of the customer for certain; nil when nothing is.
 	Profile *message.Profile
+	// Account is what the tenant's own system says of that customer; nil when it was not asked, or has not answered yet. It
+	// is the one thing that may come late: see EvalLate.
+	Account *message.Account
 	// Turns counts the customer's turns including this one, Returns the releases by people, Handoffs the handoffs.
 	Turns, Returns, Handoffs int
 	OpenedAt                 time.Time // of the conversation

@@ -25,6 +25,7 @@ type field struct {
 	path    string
 	kind    fieldKind
 	answer  bool                // known only on an answer
+	late    bool                // may come after the message: rules that read it are asked again, see EvalLate
 	present func(f *frame) bool // nil: always present
 
 	text    func(f *frame) string
@@ -86,12 +87,42 @@ func plainFields() []field {
 		profile("profile.level", func(x *Exchange) string { return x.Profile.Level }),
 	}
 	fields = append(fields, botFields()...)
+	fields = append(fields, accountFields()...)
 	for _, name := range signal.Names() {
 		score := number("signal."+name, func(f *frame) float64 { s, _ := f.x.Scores.Get(name); return s })
 		score.answer = signal.OfBot(name)
 		fields = append(fields, score)
 	}
 	return fields
+}
+
+// accountFields are what the tenant's own system says of the customer. Of one that it does not know, account.known is false
+// and the rest is absent; before it has answered all of it is.
+func accountFields() []field {
+	known := func(f *frame) bool { return f.x.Account != nil && !f.x.Account.Unknown }
+	name := func(f *frame) string {
+		if !known(f) {
+			return ""
+		}
+		return f.x.Account.Name
+	}
+	return []field{
+		{path: "account", kind: groupField, late: true, present: known},
+		{
+			path: "account.known", kind: boolField, late: true,
+			present: func(f *frame) bool { return f.x.Account != nil }, boolean: known,
+		},
+		{
+			path: "account.name", kind: textField, late: true,
+			present: func(f *frame) bool { return name(f) != "" }, text: name,
+		},
+		{path: "account.tickets", kind: numberField, late: true, present: known, number: func(f *frame) float64 {
+			if !known(f) {
+				return 0
+			}
+			return float64(len(f.x.Account.Tickets))
+		}},
+	}
 }
 
 // botFields are the fields of the answer. In an Exchange without one they are all absent.
@@ -155,6 +186,8 @@ var groups = map[string]string{
 	"bot":            "text, confidence, intent, fallback, end, handoff, sources, parts",
 	"profile":        "subject, name, email, phone, level, fields.<name>",
 	"profile.fields": "the names that your channel sets",
+	"account":        "known, name, tickets (how many), fields.<name>",
+	"account.fields": "the names that your profile lookup maps",
 	"now":            "hour, minute, weekday (1 is Monday)",
 	"queues":         "a queue's name, then waiting or online",
 }
@@ -178,6 +211,8 @@ func (n names) lookup(path []string, phase Phase) (f field, problem string) {
 	case ok:
 	case len(path) == 3 && path[0] == "profile" && path[1] == "fields":
 		f = profileField(path[2])
+	case len(path) == 3 && path[0] == "account" && path[1] == "fields":
+		f = accountField(path[2])
 	case path[0] == "queues" && len(path) == 2:
 		f = queueField(path[1], "")
 	case path[0] == "queues" && len(path) == 3 && (path[2] == "waiting" || path[2] == "online"):
@@ -211,6 +246,19 @@ func profileField(name string) field {
 	}
 	return field{
 		path: "profile.fields." + name, kind: valueField, value: read,
+		present: func(f *frame) bool { return read(f) != nil },
+	}
+}
+
+func accountField(name string) field {
+	read := func(f *frame) any {
+		if f.x.Account == nil {
+			return nil
+		}
+		return f.x.Account.Fields[name]
+	}
+	return field{
+		path: "account.fields." + name, kind: valueField, late: true, value: read,
 		present: func(f *frame) bool { return read(f) != nil },
 	}
 }
@@ -285,6 +333,12 @@ type env struct {
 		Level   string         `expr:"level"`
 		Fields  map[string]any `expr:"fields"`
 	} `expr:"profile"`
+	Account struct {
+		Known   bool           `expr:"known"`
+		Name    string         `expr:"name"`
+		Tickets int            `expr:"tickets"`
+		Fields  map[string]any `expr:"fields"`
+	} `expr:"account"`
 	Turns       int     `expr:"turns"`
 	Returns     int     `expr:"returns"`
 	Handoffs    int     `expr:"handoffs"`
@@ -333,6 +387,9 @@ func (e *env) fill(f *frame) {
 		e.Profile.Subject, e.Profile.Name, e.Profile.Email = p.Subject, p.Name, p.Email
 		e.Profile.Phone, e.Profile.Level, e.Profile.Fields = p.Phone, p.Level, p.Fields
 	}
+	if a := x.Account; a != nil && !a.Unknown {
+		e.Account.Known, e.Account.Name, e.Account.Tickets, e.Account.Fields = true, a.Name, len(a.Tickets), a.Fields
+	}
 	e.Now.Hour, e.Now.Minute, e.Now.Weekday = x.Now.Hour(), x.Now.Minute(), weekday(x)
 	if len(x.Queues) > 0 {
 		e.Queues = make(map[string]queueEnv, len(x.Queues))
@@ -347,5 +404,5 @@ func isGroup(path []string) bool {
 	if path[0] == "queues" || path[0] == "signal" {
 		return true
 	}
-	return slices.Contains([]string{"attachments", "bot", "profile", "profile.fields", "now"}, strings.Join(path, "."))
+	return slices.Contains([]string{"attachments", "bot", "profile", "profile.fields", "account", "account.fields", "now"}, strings.Join(path, "."))
 }

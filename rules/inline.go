@@ -143,7 +143,7 @@ func setScore(s *signal.Scores, name string, score float64) {
 }
 
 // shownFields are what a test may say of an exchange.
-const shownFields = "text, quoted, kind, channel, lang, choice, attachments, bot, profile, signal, turns, returns, handoffs, minutes_open, now, queues, tags"
+const shownFields = "text, quoted, kind, channel, lang, choice, attachments, bot, profile, account, signal, turns, returns, handoffs, minutes_open, now, queues, tags"
 
 const sampleFields = shownFields + ", before, match"
 
@@ -219,6 +219,8 @@ func (d *document) shownField(s *sample, p pair) bool {
 		x.Bot = d.sampleBot(p)
 	case "profile":
 		x.Profile = d.sampleProfile(p)
+	case "account":
+		x.Account = d.sampleAccount(p)
 	case "signal":
 		s.scores = d.sampleScores(p)
 	case "turns":
@@ -301,20 +303,52 @@ func (d *document) sampleProfile(profile pair) *message.Profile {
 		case "level":
 			out.Level = d.text(p.value, p.key, 200)
 		case "fields":
-			out.Fields = map[string]any{}
-			fields, _ := d.mapping(p.value, "fields")
-			for _, f := range fields {
-				switch n := f.value.(type) {
-				case *ast.BoolNode:
-					out.Fields[f.key] = n.Value
-				case *ast.IntegerNode, *ast.FloatNode:
-					out.Fields[f.key] = d.number(f.value, f.key)
-				default:
-					out.Fields[f.key] = d.text(f.value, f.key, 1000)
-				}
-			}
+			out.Fields = d.sampleValues(p)
 		default:
 			d.unknown(p, "profile", "subject, name, email, phone, level, fields")
+		}
+	}
+	return out
+}
+
+// sampleValues reads attributes of a customer.
+func (d *document) sampleValues(fields pair) map[string]any {
+	out := map[string]any{}
+	pairs, _ := d.mapping(fields.value, fields.key)
+	for _, p := range pairs {
+		switch n := p.value.(type) {
+		case *ast.BoolNode:
+			out[p.key] = n.Value
+		case *ast.IntegerNode, *ast.FloatNode:
+			out[p.key] = d.number(p.value, p.key)
+		default:
+			out[p.key] = d.text(p.value, p.key, 1000)
+		}
+	}
+	return out
+}
+
+// sampleAccount reads what a tenant's own system says of a customer. The past tickets are only counted.
+func (d *document) sampleAccount(account pair) *message.Account {
+	pairs, _ := d.mapping(account.value, "account")
+	out := &message.Account{}
+	for _, p := range pairs {
+		switch p.key {
+		case "known":
+			out.Unknown = !d.boolean(p.value, p.key)
+		case "name":
+			out.Name = d.text(p.value, p.key, 200)
+		case "tickets":
+			n := d.integer(p.value, p.key)
+			if n < 0 || n > seenItems {
+				d.fail(p.value, "tickets is how many there are, at most 50")
+				n = 0
+			}
+			out.Tickets = make([]message.Ticket, n)
+		case "fields":
+			out.Fields = d.sampleValues(p)
+		default:
+			d.unknown(p, "account", "known, name, tickets, fields")
 		}
 	}
 	return out

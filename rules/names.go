@@ -111,6 +111,7 @@ func (w *nameWalk) name(node ast.Node) {
 		w.piece.fail(node, problem)
 		return
 	}
+	w.piece.late = w.piece.late || f.late
 	if w.seen[f.path] {
 		return
 	}

@@ -328,6 +328,7 @@ func (s *step) inherit(from *step, counted bool) {
 	take("channel", func() { x.Message.From.Channel = y.Message.From.Channel })
 	take("lang", func() { x.Lang = y.Lang })
 	take("profile", func() { x.Profile = y.Profile })
+	take("account", func() { x.Account = y.Account })
 	take("queues", func() { x.Queues = y.Queues })
 	if counted {
 		return

@@ -30,6 +30,7 @@ type Source struct {
 type Set struct {
 	rules   []*rule // in order of evaluation
 	phases  [2]*index
+	late    *index // the inbound rules that read what may come late
 	phrases [2][textCount]*phraseList
 	digest  string
 	frames  framePool
@@ -159,8 +160,16 @@ func (s *Set) build(c *compiler) error {
 			return err
 		}
 		s.phases[phase] = newIndex(s.active(Phase(phase)), dictionaries, c.phrases[phase])
+		if Phase(phase) == Inbound {
+			s.late = newIndex(s.activeLate(), dictionaries, c.phrases[phase])
+		}
 	}
 	return nil
+}
+
+// activeLate are those of the active inbound rules that read what may come late, in order.
+func (s *Set) activeLate() []*rule {
+	return slices.DeleteFunc(s.active(Inbound), func(r *rule) bool { return !r.condition.late })
 }
 
 // dictionaries are those of the phrases that the conditions of a phase look for, by text; nil where they look for none.
@@ -202,6 +211,9 @@ func (s *Set) Without(ids ...string) *Set {
 			dictionaries[t] = index.phrases[t].dictionary
 		}
 		out.phases[phase] = newIndex(out.active(Phase(phase)), dictionaries, s.phrases[phase])
+		if Phase(phase) == Inbound {
+			out.late = newIndex(out.activeLate(), dictionaries, s.phrases[phase])
+		}
 	}
 	return out
 }
@@ -211,6 +223,15 @@ func (s *Set) Digest() string { return s.digest }
 
 // ReadsQueues reports whether a rule may read Exchange.Queues; if not, it need not be filled.
 func (s *Set) ReadsQueues() bool { return s.queues }
+
+// Late names the inbound rules that read what may come late, in order of evaluation: those that EvalLate asks.
+func (s *Set) Late() []string {
+	var ids []string
+	for _, r := range s.late.rules {
+		ids = append(ids, r.id)
+	}
+	return ids
+}
 
 // Len is the number of rules, those switched off included.
 func (s *Set) Len() int { return len(s.rules) }

@@ -140,8 +140,11 @@ func entryOf(e *conversation.Event) (Entry, bool) {
 		default:
 			return Entry{}, false
 		}
-	case *conversation.Offered, *conversation.Held, *conversation.Begun, *conversation.Wiped, *conversation.Profiled,
-		*conversation.Note:
+	case *conversation.Profiled:
+		if d.Account != nil {
+			en.Kind = "account" // the tenant's own system was asked
+		}
+	case *conversation.Offered, *conversation.Held, *conversation.Begun, *conversation.Wiped, *conversation.Note:
 	default:
 		switch e.Type {
 		case conversation.OfferLapsed, conversation.OfferDeclined:

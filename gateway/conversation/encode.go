@@ -86,7 +86,7 @@ func encodeData(w *jsonenc.Encoder, data Data) {
 	case *timerFired:
 		d.encode(w)
 	case *Profiled:
-		encodeProfile(w, "profile", &d.Profile)
+		d.encode(w)
 	case *Linked:
 		w.String("contact", d.Contact)
 	case *Begun:
@@ -100,6 +100,18 @@ func encodeData(w *jsonenc.Encoder, data Data) {
 	default:
 		w.Fail(fmt.Errorf("no encoder for %T", data))
 	}
+}
+
+func (d *Profiled) encode(w *jsonenc.Encoder) {
+	if d.Profile != nil {
+		encodeProfile(w, "profile", d.Profile)
+	}
+	if d.Account != nil {
+		encodeAccount(w, "account", d.Account)
+	}
+	w.OptString("turn", d.Turn)
+	w.OptInt("rules", int64(d.Rules))
+	w.OptRaw("inputs", d.Inputs)
 }
 
 func (d *Received) encode(w *jsonenc.Encoder) {

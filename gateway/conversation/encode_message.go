@@ -52,6 +52,32 @@ func encodeProfile(w *jsonenc.Encoder, key string, p *message.Profile) {
 	w.EndObject()
 }
 
+func encodeAccount(w *jsonenc.Encoder, key string, a *message.Account) {
+	w.Object(key)
+	w.String("subject", a.Subject)
+	w.Time("at", a.At)
+	w.OptBool("unknown", a.Unknown)
+	w.OptString("name", a.Name)
+	w.OptValues("fields", a.Fields)
+	if len(a.Tickets) > 0 {
+		w.List("tickets")
+		for i := range a.Tickets {
+			t := &a.Tickets[i]
+			w.Begin()
+			w.String("id", t.ID)
+			w.OptString("subject", t.Subject)
+			w.OptString("status", t.Status)
+			if !t.At.IsZero() {
+				w.Time("at", t.At)
+			}
+			w.OptString("url", t.URL)
+			w.EndObject()
+		}
+		w.EndList()
+	}
+	w.EndObject()
+}
+
 func encodeParts(w *jsonenc.Encoder, key string, parts []message.Part) {
 	if len(parts) == 0 {
 		return

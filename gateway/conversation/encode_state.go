@@ -31,6 +31,9 @@ func (s *State) encode(w *jsonenc.Encoder) ([]byte, error) {
 	if s.Profile != nil {
 		encodeProfile(w, "profile", s.Profile)
 	}
+	if s.Account != nil {
+		encodeAccount(&w, "account", s.Account)
+	}
 	w.OptInts("timers", s.Timers)
 	w.Int("opened_at", s.OpenedAt)
 	w.OptInt("active_at", s.ActiveAt)

@@ -323,9 +323,16 @@ type Timer struct {
 // timerFired is the Timer that went off.
 type timerFired struct{ Timer }
 
-// Profiled is what is newly known of the customer, from an authenticated source.
+// Profiled is what is newly known of the customer: a profile from an authenticated source, what the tenant's own system
+// says of that profile, or both.
 type Profiled struct {
-	Profile message.Profile `json:"profile"`
+	Profile *message.Profile `json:"profile,omitempty"`
+	Account *message.Account `json:"account,omitempty"`
+	// Turn is set when the account came in time for a turn: the rules that read it were asked again before the bot was.
+	// Rules is the version that was asked, Inputs what they saw beside it, where no decision about a message holds that.
+	Turn   string          `json:"turn,omitempty"`
+	Rules  int             `json:"rules,omitempty"`
+	Inputs json.RawMessage `json:"inputs,omitempty"`
 }
 
 // Linked ties the conversation to a contact.

@@ -44,6 +44,8 @@ type State struct {
 	Turns   int              `json:"turns,omitempty"` // turns ended with an answer
 	Memory  signal.Memory    `json:"memory,omitzero"`
 	Profile *message.Profile `json:"profile,omitempty"`
+	// Account is what the tenant's own system says of Profile; nil while nobody asked.
+	Account *message.Account `json:"account,omitempty"`
 	Timers  map[string]int64 `json:"timers,omitempty"`
 
 	OpenedAt int64 `json:"opened_at"`
@@ -94,6 +96,18 @@ func (s *State) Working() bool {
 	return s.Orphan != nil || s.Owner.Kind == message.OwnerBot && (s.Turn != nil || s.Pending.Count > 0)
 }
 
+// AccountOf returns the account that is known of a profile, nil when it is somebody else's. p nil is the profile that the
+// conversation has.
+func (s *State) AccountOf(p *message.Profile) *message.Account {
+	if p == nil {
+		p = s.Profile
+	}
+	if p == nil || s.Account == nil || s.Account.Subject != p.Subject {
+		return nil
+	}
+	return s.Account
+}
+
 // Open reports whether the conversation is with people and not closed: it belongs into a queue view.
 func (s *State) Open() bool {
 	switch s.Owner.Kind {
@@ -140,7 +154,7 @@ func (s *State) apply(e Event) {
 			}
 		}
 		if d.In.Profile != nil {
-			s.Profile = d.In.Profile
+			s.Profile, s.Account = d.In.Profile, s.AccountOf(d.In.Profile)
 		}
 	case *Held:
 		ref := HeldRef{ID: d.ID, Seq: e.Seq, Until: d.Until}
@@ -212,7 +226,12 @@ func (s *State) apply(e Event) {
 			s.Snoozed = 0
 		}
 	case *Profiled:
-		s.Profile = &d.Profile
+		if d.Profile != nil {
+			s.Profile, s.Account = d.Profile, s.AccountOf(d.Profile)
+		}
+		if d.Account != nil {
+			s.Account = d.Account
+		}
 	case *Linked:
 		s.Contact = d.Contact
 	case *Ended:
@@ -220,7 +239,7 @@ func (s *State) apply(e Event) {
 	case *Resumed:
 		s.ClosedAt, s.ActiveAt = 0, e.At
 	case *Wiped:
-		s.Profile, s.Memory, s.From.Address, s.From.Thread = nil, signal.Memory{}, "", ""
+		s.Profile, s.Account, s.Memory, s.From.Address, s.From.Thread = nil, nil, signal.Memory{}, "", ""
 	}
 	if len(s.Timers) == 0 {
 		s.Timers = nil

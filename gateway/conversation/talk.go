@@ -354,7 +354,31 @@ func (c SetProfile) decide(d *Draft) error {
 	if err := d.exists(); err != nil {
 		return err
 	}
-	d.emit(&Profiled{Profile: c.Profile})
+	d.emit(&Profiled{Profile: &c.Profile})
+	return nil
+}
+
+// SetAccount records what the tenant's own system said of the customer's profile, also on a closed conversation. ErrStale
+// when the profile is another one by now, ErrNothing when what is there is not older. Turn, Rules and Inputs are for an
+// account that came in time for a turn, see Profiled.
+type SetAccount struct {
+	Account message.Account
+	Turn    string
+	Rules   int
+	Inputs  json.RawMessage
+}
+
+func (c SetAccount) decide(d *Draft) error {
+	if err := d.exists(); err != nil {
+		return err
+	}
+	if p := d.State.Profile; p == nil || p.Subject != c.Account.Subject {
+		return ErrStale
+	}
+	if was := d.State.Account; was != nil && !c.Account.At.After(was.At) {
+		return ErrNothing
+	}
+	d.emit(&Profiled{Account: &c.Account, Turn: c.Turn, Rules: c.Rules, Inputs: c.Inputs})
 	return nil
 }
 

@@ -24,9 +24,11 @@ type Context struct {
 	Row
 	Epoch conversation.Epoch `json:"epoch"`
 	// Address is how the customer is reached on the channel, Contact the tenant's own id of the person.
-	Address  string           `json:"address,omitempty"`
-	Contact  string           `json:"contact,omitempty"`
-	Profile  *message.Profile `json:"profile,omitempty"`
+	Address string           `json:"address,omitempty"`
+	Contact string           `json:"contact,omitempty"`
+	Profile *message.Profile `json:"profile,omitempty"`
+	// Account is what the tenant's own system says of the customer, and since when.
+	Account  *message.Account `json:"account,omitempty"`
 	OpenedAt *time.Time       `json:"opened_at,omitempty"`
 	ClosedAt *time.Time       `json:"closed_at,omitempty"`
 	Handoffs int              `json:"handoffs,omitempty"`
@@ -89,7 +91,7 @@ func (q *Queue) Get(ctx context.Context, a Agent, conv string, w Window) (Contex
 	}
 	s := snap.State
 	c := Context{
-		Row: rowOf(s), Epoch: s.Epoch, Address: s.From.Address, Contact: s.Contact, Profile: s.Profile,
+		Row: rowOf(s), Epoch: s.Epoch, Address: s.From.Address, Contact: s.Contact, Profile: s.Profile, Account: s.Account,
 		OpenedAt: instant(s.OpenedAt), ClosedAt: instant(s.ClosedAt), Handoffs: s.Handoffs,
 		HeldOut: held(s.HeldOut), HeldIn: held(s.HeldIn), Timers: timers(s.Timers),
 	}

@@ -30,6 +30,7 @@ type Event struct {
 	Timer    *Timer           `json:"timer,omitempty"`
 	Offer    *Offer           `json:"offer,omitempty"`
 	Profile  *message.Profile `json:"profile,omitempty"`
+	Account  *message.Account `json:"account,omitempty"`
 	Contact  string           `json:"contact,omitempty"`
 	Reason   string           `json:"reason,omitempty"` // of a close
 	Previous string           `json:"previous,omitempty"`
@@ -169,7 +170,7 @@ func eventOf(e *conversation.Event) Event {
 	case *conversation.Offered:
 		v.Offer = &Offer{Agent: d.Agent, Until: instant(d.Until)}
 	case *conversation.Profiled:
-		v.Profile = &d.Profile
+		v.Profile, v.Account = d.Profile, d.Account
 	case *conversation.Linked:
 		v.Contact = d.Contact
 	case *conversation.Begun:

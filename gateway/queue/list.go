@@ -238,6 +238,9 @@ func rowOf(s *conversation.State) Row {
 	if s.Profile != nil {
 		row.Customer = s.Profile.Name
 	}
+	if row.Customer == "" && s.Account != nil {
+		row.Customer = s.Account.Name
+	}
 	if h := s.Handoff; h != nil {
 		row.Priority, row.Rule, row.Reason, row.Skills, row.Since = h.Priority, h.Rule, h.Reason, h.Skills, instant(h.At)
 	}

@@ -167,8 +167,7 @@ func what(e *conversation.Event) (sentence string, text []string) {
 			s.add("timer %s is set for %s", d.Name, clock(d.At))
 		}
 	case *conversation.Profiled:
-		s.add("the customer's profile is known")
-		return s.String(), profileText(&d.Profile)
+		return s.profiled(d)
 	case *conversation.Linked:
 		s.add("linked to contact %s", d.Contact)
 	case *conversation.Ended:
@@ -275,10 +274,41 @@ func inboundText(in *message.Inbound) []string {
 	return text
 }
 
+func (s *sentenceOf) profiled(d *conversation.Profiled) (string, []string) {
+	var text []string
+	if d.Profile != nil {
+		s.add("the customer's profile is known")
+		text = profileText(d.Profile)
+	}
+	switch a := d.Account; {
+	case a == nil:
+	case a.Unknown:
+		s.add("the tenant's system does not know the customer")
+	default:
+		s.add("the tenant's system says %d things of the account, and %d past tickets", len(a.Fields), len(a.Tickets))
+	}
+	if d.Account != nil {
+		text = append(text, accountText(d.Account)...)
+	}
+	s.opt(d.Turn, "in time for turn %s")
+	return s.String(), text
+}
+
 func profileText(p *message.Profile) []string {
-	text := []string{p.Subject, p.Name, p.Email, p.Phone, p.Level}
-	for _, name := range slices.Sorted(maps.Keys(p.Fields)) {
-		text = append(text, fmt.Sprintf("%s: %v", name, p.Fields[name]))
+	return append([]string{p.Subject, p.Name, p.Email, p.Phone, p.Level}, fieldsText(p.Fields)...)
+}
+
+func accountText(a *message.Account) []string {
+	text := append([]string{a.Subject, a.Name}, fieldsText(a.Fields)...)
+	for _, t := range a.Tickets {
+		text = append(text, t.ID, t.Subject, t.Status, t.URL)
+	}
+	return text
+}
+
+func fieldsText(fields map[string]any) (text []string) {
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		text = append(text, fmt.Sprintf("%s: %v", name, fields[name]))
 	}
 	return text
 }
