@@ -112,6 +112,16 @@ func explain(ctx context.Context, b *rulebook.Book, r *exchange.Recorded) (expla
 	e := explained{
 		Seq: r.Seq, At: r.At.UTC(), Turn: r.Turn, Version: r.Rules, Tripped: r.Inputs.Tripped, Explanation: explainer.Explain(&r.Exchange),
 	}
+	if r.Late {
+		set, err := b.Version(ctx, r.Rules)
+		if err != nil {
+			return explained{}, err
+		}
+		asked := set.Late()
+		e.Rules = slices.DeleteFunc(e.Rules, func(t rules.RuleTrace) bool {
+			return !slices.Contains(asked, t.Rule) || slices.Contains(r.Acted, t.Rule)
+		})
+	}
 	var matched, failed []string
 	for _, t := range e.Rules {
 		switch t.Result {

@@ -15,8 +15,8 @@ import (
 	"turnout/rules/signal"
 )
 
-// Inputs are what a decision rested on and the log does not hold otherwise. Counts, profile and the time of opening are
-// those of the fold before the decision, the clock is the decision's own time.
+// Inputs are what a decision rested on and the log does not hold otherwise. Counts, profile, account and the time of opening
+// are those of the fold before the decision, the clock is the decision's own time.
 type Inputs struct {
 	Queues map[string]rules.QueueView `json:"queues,omitempty"`
 	// Tripped are rules that were left out because they had failed too often.
@@ -59,6 +59,18 @@ type Recorded struct {
 	Asked  signal.Scores
 	// Decision is what was recorded; nil for a message about which no rule had anything to say.
 	Decision *conversation.Decision
+	// Late is set when a message was judged once more because the account had come late: by the rules that read it, but for
+	// those in Acted. Seq is then the event of the decision, or, without one, of the account.
+	Late  bool
+	Acted []string
+}
+
+// Eval judges again by a set without what was tripped then.
+func (r *Recorded) Eval(set *rules.Set) rules.Verdict {
+	if r.Late {
+		return set.EvalLate(&r.Exchange, r.Acted)
+	}
+	return set.Eval(&r.Exchange)
 }
 
 // Matched returns the rules that were recorded as matching, those that only watched included, and those that failed.
@@ -96,11 +108,11 @@ func (r *reader) see(i int) error {
 		if d.Held {
 			return nil // a person judged it
 		}
-		rec := r.record(e, d.Rules)
+		rec := r.record(e, &r.state, d.Rules)
 		x := &rec.Exchange
 		x.Phase, x.Message, x.Scores, x.Lang = rules.Inbound, d.In, d.Scores, d.Memory.Language
 		if d.In.Profile != nil {
-			x.Profile = d.In.Profile
+			x.Profile, x.Account = d.In.Profile, r.state.AccountOf(d.In.Profile)
 		}
 		rec.Memory, rec.Model = d.Memory, d.Model
 		inputs := d.Inputs
@@ -110,11 +122,15 @@ func (r *reader) see(i int) error {
 			}
 		}
 		return r.add(rec, inputs)
+	case *conversation.Profiled:
+		if d.Account != nil && d.Turn != "" {
+			return r.late(i, d)
+		}
 	case *conversation.Decision:
 		if d.Phase != conversation.Answer {
 			return nil
 		}
-		rec := r.record(e, d.Rules)
+		rec := r.record(e, &r.state, d.Rules)
 		rec.Decision, rec.Turn, rec.Memory, rec.Model = d, d.Turn, d.Memory, d.Model
 		x := &rec.Exchange
 		x.Phase, x.Scores, x.Lang = rules.Answer, d.Scores, d.Memory.Language
@@ -128,11 +144,10 @@ func (r *reader) see(i int) error {
 }
 
 // record is the part that is the same for both sides.
-func (r *reader) record(e *conversation.Event, version int) Recorded {
-	s := &r.state
+func (r *reader) record(e *conversation.Event, s *conversation.State, version int) Recorded {
 	at := time.UnixMilli(e.At).UTC()
 	return Recorded{Seq: e.Seq, At: at, Rules: version, Before: *s, Exchange: rules.Exchange{
-		Profile: s.Profile, Turns: s.Turns + 1, Returns: s.Returns, Handoffs: s.Handoffs,
+		Profile: s.Profile, Account: s.AccountOf(nil), Turns: s.Turns + 1, Returns: s.Returns, Handoffs: s.Handoffs,
 		OpenedAt: time.UnixMilli(s.OpenedAt), Now: at, Tags: s.Tags,
 	}}
 }

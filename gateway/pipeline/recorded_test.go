@@ -93,7 +93,7 @@ func TestRecorded(t *testing.T) {
 
 func disagree(set *rules.Set, recorded []exchange.Recorded) (seqs []uint64) {
 	for _, r := range recorded {
-		v := set.Eval(&r.Exchange)
+		v := r.Eval(set)
 		var matched, failed []string
 		for _, m := range v.Matched {
 			matched = append(matched, m.Rule)

@@ -17,7 +17,8 @@ import (
 type Rules func(ctx context.Context, version int) (*rules.Set, error)
 
 // Recompute judges everything in a log again that signals and rules have judged, with the inputs that were stored, by the
-// version of then. It returns a check for each, by the seq of what was judged: a message, or the decision on an answer.
+// version of then. It returns a check for each, by the seq of what was judged: a message, the decision on an answer, or what
+// came late and the decision on that.
 //
 // What it finds to differ it names with what was recorded and what came out, as names and figures, never as text. Signals
 // are recomputed only by the model that computed them then; the rules are judged again on the recorded ones in any case.
@@ -29,7 +30,9 @@ func Recompute(ctx context.Context, events []conversation.Event, d signal.Detect
 	checks := make(map[uint64]*Check, len(recorded))
 	for i := range recorded {
 		r := recomputing{events: events, Recorded: &recorded[i]}
-		r.signals(d)
+		if !r.Late { // those of a message are computed when it comes
+			r.signals(d)
+		}
 		set, err := versions(ctx, r.Rules)
 		switch {
 		case ctx.Err() != nil:
@@ -40,6 +43,11 @@ func Recompute(ctx context.Context, events []conversation.Event, d signal.Detect
 			r.rules(set)
 		}
 		r.check.Equal = len(r.check.Differs) == 0 && len(r.check.Missing) == 0
+		if other := checks[r.Seq]; other != nil { // of another message of the same turn
+			r.check.Differs = append(other.Differs, r.check.Differs...)
+			r.check.Missing = append(other.Missing, r.check.Missing...)
+			r.check.Equal = r.check.Equal && other.Equal
+		}
 		checks[r.Seq] = &r.check
 	}
 	return checks, nil
@@ -104,7 +112,7 @@ func (r *recomputing) rules(set *rules.Set) {
 	if len(r.Inputs.Tripped) > 0 {
 		set = set.Without(r.Inputs.Tripped...)
 	}
-	v := set.Eval(&r.Exchange)
+	v := r.Eval(set)
 	now := conversation.Decision{Tags: v.Tags, Notify: v.Notify, MustReachHuman: v.MustReachHuman}
 	now.Matched, now.Shadow, now.Failed = exchange.Names(&v)
 	settings, used := r.Inputs.Settings(), exchange.Inputs{}
