@@ -32,7 +32,7 @@ func (s *State) encode(w *jsonenc.Encoder) ([]byte, error) {
 		encodeProfile(w, "profile", s.Profile)
 	}
 	if s.Account != nil {
-		encodeAccount(&w, "account", s.Account)
+		encodeAccount(w, "account", s.Account)
 	}
 	w.OptInts("timers", s.Timers)
 	w.Int("opened_at", s.OpenedAt)
