@@ -15,6 +15,7 @@
 //	gateway.go    the gateway and its files   mix.go     its rules
 //	peer.go       echo bot and proxies        nginx.go   nginx
 //	readback.go   what the log holds          report.go  what comes out of it
+//	budget.go     where the time goes         growth.go  with many conversations
 //	process.go, proc.go, disk.go, system_*.go   the machine
 package bench
 

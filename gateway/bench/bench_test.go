@@ -14,7 +14,7 @@ func TestOptions(t *testing.T) {
 		"must lie between":       {Connections: 10, Conversations: 5},
 		"must be more than 0":    {Rounds: -1},
 		"connections must lie":   {Connections: 5000, Conversations: 5000},
-		"conversations must lie": {Conversations: 1_000_000},
+		"conversations must lie": {Conversations: 10_000_000},
 	} {
 		if _, err := o.withDefaults(); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: got %v", name, err)

@@ -85,9 +85,9 @@ func writeGateway(dir, bot string) error {
 // servingAt finds the address in the line that says that the gateway is up.
 var servingAt = regexp.MustCompile(`\bserving on http://([0-9.]+:[0-9]+)`)
 
-// startGateway runs the gateway whose configuration is in dir and returns it with its address.
-func startGateway(ctx context.Context, program, dir string) (*process, string, error) {
-	p, err := startProcess(Gateway, filepath.Join(dir, "gateway.log"), program, "serve", "--config", filepath.Join(dir, settingsFile))
+// startGateway runs the gateway whose configuration is in dir, with more flags, and returns it with its address.
+func startGateway(ctx context.Context, program, dir string, flags ...string) (*process, string, error) {
+	p, err := startProcess(Gateway, filepath.Join(dir, "gateway.log"), program, append([]string{"serve", "--config", filepath.Join(dir, settingsFile)}, flags...)...)
 	if err != nil {
 		return nil, "", err
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"slices"
 	"strconv"
@@ -65,7 +66,12 @@ type load struct {
 	side        *side
 	connections int
 	length      time.Duration
+	// once lets each visitor speak once, however long that takes, in place of length.
+	once bool
 }
+
+// fillTime bounds the time in which each visitor speaks once; it is a safeguard, not a measure.
+const fillTime = time.Hour
 
 // patience is how long a request may take at most; it is a safeguard, not a measure.
 const patience = 60 * time.Second
@@ -86,9 +92,12 @@ func (l load) run(ctx context.Context) (tally, error) {
 	}
 	var group sync.WaitGroup
 	begin := time.Now()
-	end := begin.Add(l.length)
 	for _, w := range workers {
-		group.Go(func() { w.err = w.run(ctx, end) })
+		turns, end := math.MaxInt, begin.Add(l.length)
+		if l.once {
+			turns, end = len(w.visitors), begin.Add(fillTime)
+		}
+		group.Go(func() { w.err = w.run(ctx, turns, end) })
 	}
 	group.Wait()
 	t := tally{took: time.Since(begin)}
@@ -144,12 +153,13 @@ func (w *worker) close() {
 	}
 }
 
-func (w *worker) run(ctx context.Context, end time.Time) error {
+// run lets the visitors speak in turn, so many times, or until end.
+func (w *worker) run(ctx context.Context, turns int, end time.Time) error {
 	if err := w.conn.SetDeadline(end.Add(patience)); err != nil {
 		return err
 	}
 	var request, answer []byte
-	for i := 0; ; i++ {
+	for i := range turns {
 		start := time.Now()
 		if !start.Before(end) || ctx.Err() != nil {
 			return nil
@@ -183,6 +193,7 @@ func (w *worker) run(ctx context.Context, end time.Time) error {
 			}
 		}
 	}
+	return nil
 }
 
 func (w *worker) exchange(request []byte) error {

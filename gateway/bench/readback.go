@@ -2,7 +2,6 @@ package bench
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/valyala/fasthttp"
 
 	"turnout/adapters/message"
 )
@@ -230,32 +231,44 @@ func set(numbers []int) map[int]bool {
 	return m
 }
 
-// openSessions gives every visitor a token of the gateway at addr.
-func openSessions(ctx context.Context, addr string, count int) ([]*visitor, error) {
-	client := &http.Client{Transport: &http.Transport{DisableCompression: true}, Timeout: patience}
+// openSessions opens sessions for the visitors from number first on, several at a time.
+func openSessions(ctx context.Context, addr string, first, count int) ([]*visitor, error) {
+	client := &fasthttp.Client{MaxConnsPerHost: readers, ReadTimeout: patience, WriteTimeout: patience}
 	defer client.CloseIdleConnections()
 	visitors := make([]*visitor, count)
-	for i := range visitors {
-		request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+addr+sessionPath, bytes.NewReader(nil))
-		if err != nil {
-			return nil, err
-		}
-		response, err := client.Do(request)
-		if err != nil {
-			return nil, fmt.Errorf("opening a session: %w", err)
-		}
-		var session struct {
-			Token string `json:"token"`
-		}
-		err = json.NewDecoder(response.Body).Decode(&session)
-		response.Body.Close()
-		if response.StatusCode != http.StatusOK {
-			return nil, fmt.Errorf("opening a session: the gateway answers %s", response.Status)
-		}
-		if err != nil || session.Token == "" {
-			return nil, errors.New("opening a session: the answer has no token")
-		}
-		visitors[i] = newVisitor(i, addr, session.Token)
+	errs := make([]error, readers)
+	var group sync.WaitGroup
+	for w := range readers {
+		group.Go(func() {
+			for i := w; i < count && errs[w] == nil && ctx.Err() == nil; i += readers {
+				visitors[i], errs[w] = openSession(client, addr, first+i)
+			}
+		})
+	}
+	group.Wait()
+	if err := errors.Join(append(errs, ctx.Err())...); err != nil {
+		return nil, fmt.Errorf("opening a session: %w", err)
 	}
 	return visitors, nil
+}
+
+func openSession(client *fasthttp.Client, addr string, number int) (*visitor, error) {
+	request, response := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
+	defer fasthttp.ReleaseRequest(request)
+	defer fasthttp.ReleaseResponse(response)
+	request.Header.SetMethod(http.MethodPost)
+	request.SetRequestURI("http://" + addr + sessionPath)
+	if err := client.Do(request, response); err != nil {
+		return nil, err
+	}
+	if status := response.StatusCode(); status != http.StatusOK {
+		return nil, fmt.Errorf("the gateway answers %d", status)
+	}
+	var session struct {
+		Token string `json:"token"`
+	}
+	if err := json.Unmarshal(response.Body(), &session); err != nil || session.Token == "" {
+		return nil, errors.New("the answer has no token")
+	}
+	return newVisitor(number, addr, session.Token), nil
 }

@@ -120,7 +120,7 @@ func TestReadBackRefused(t *testing.T) {
 	if _, err := readBack(context.Background(), server.Listener.Addr().String(), []*visitor{v}); err == nil || errors.Is(err, ErrLog) {
 		t.Errorf("got %v", err)
 	}
-	if _, err := openSessions(context.Background(), server.Listener.Addr().String(), 1); err == nil {
+	if _, err := openSessions(context.Background(), server.Listener.Addr().String(), 0, 1); err == nil {
 		t.Error("a session was opened")
 	}
 }

@@ -18,6 +18,8 @@ type Report struct {
 	LeftOut []LeftOut `json:"left_out,omitempty"`
 	// Log is nil when the gateway was not measured.
 	Log *Log `json:"log,omitempty"`
+	// Budget is where the gateway's time goes; nil when it was not measured.
+	Budget *Budget `json:"budget,omitempty"`
 }
 
 // Load is what was sent, and for how long.
@@ -117,6 +119,10 @@ func (r Report) String() string {
 		b.WriteString("\nMedians over the rounds, min..max behind them. CPU in ms per 1,000 turns; \"x\" is against the bare fasthttp proxy in the same round.\n\n")
 		r.writeTable(&b)
 		r.writeStanding(&b)
+	}
+	if r.Budget != nil {
+		b.WriteString("\n")
+		r.Budget.write(&b)
 	}
 	if r.Log != nil {
 		b.WriteString("\n")

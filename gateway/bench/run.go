@@ -16,30 +16,12 @@ func Run(ctx context.Context, o Options) (_ Report, err error) {
 	if o, err = o.withDefaults(); err != nil {
 		return Report{}, err
 	}
-	if o.Turnout == "" {
-		if o.Turnout, err = os.Executable(); err != nil {
-			return Report{}, fmt.Errorf("finding the program: %w", err)
-		}
-	}
-	if o.Dir != "" {
-		if err := os.MkdirAll(o.Dir, 0o700); err != nil {
-			return Report{}, fmt.Errorf("making the folder for the bench: %w", err)
-		}
-	}
-	dir, err := os.MkdirTemp(o.Dir, "turnout-bench-*")
+	b, err := newBench(o)
 	if err != nil {
-		return Report{}, fmt.Errorf("making the folder for the bench: %w", err)
+		return Report{}, err
 	}
-	b := &bench{Options: o, dir: dir, procs: procs{os.DirFS("/proc")}, report: newReport(o)}
-	defer func() {
-		b.stop()
-		if o.Keep || errors.Is(err, ErrLog) {
-			o.say("the files are left in %s", dir)
-		} else {
-			err = errors.Join(err, os.RemoveAll(dir))
-		}
-	}()
-	if b.report.Disk, err = MeasureDisk(dir); err != nil {
+	defer func() { err = b.end(err) }()
+	if b.report.Disk, err = MeasureDisk(b.dir); err != nil {
 		return b.report, err
 	}
 	if err := b.start(ctx); err != nil {
@@ -48,7 +30,10 @@ func Run(ctx context.Context, o Options) (_ Report, err error) {
 	if err := b.measure(ctx); err != nil {
 		return b.report, err
 	}
-	return b.report, b.checkLog(ctx)
+	if err := b.checkLog(ctx); err != nil {
+		return b.report, err
+	}
+	return b.report, b.budget(ctx)
 }
 
 // bench is one run.
@@ -60,8 +45,39 @@ type bench struct {
 
 	processes []*process
 	echo      *process
+	bot       string // its address
 	gateway   *process
 	sides     []*side
+}
+
+// newBench makes the folder of a run; end removes it.
+func newBench(o Options) (*bench, error) {
+	var err error
+	if o.Turnout == "" {
+		if o.Turnout, err = os.Executable(); err != nil {
+			return nil, fmt.Errorf("finding the program: %w", err)
+		}
+	}
+	if o.Dir != "" {
+		if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+			return nil, fmt.Errorf("making the folder for the bench: %w", err)
+		}
+	}
+	dir, err := os.MkdirTemp(o.Dir, "turnout-bench-*")
+	if err != nil {
+		return nil, fmt.Errorf("making the folder for the bench: %w", err)
+	}
+	return &bench{Options: o, dir: dir, procs: procs{os.DirFS("/proc")}, report: newReport(o)}, nil
+}
+
+// end stops everything and removes the run's folder, if it is not to be kept; err is what the run ended with.
+func (b *bench) end(err error) error {
+	b.stop()
+	if b.Keep || errors.Is(err, ErrLog) {
+		b.say("the files are left in %s", b.dir)
+		return err
+	}
+	return errors.Join(err, os.RemoveAll(b.dir))
 }
 
 // measure warms every side up and then loads them in turns.
@@ -69,7 +85,7 @@ func (b *bench) measure(ctx context.Context) error {
 	for _, s := range b.sides {
 		var err error
 		if s.name == Gateway {
-			s.visitors, err = openSessions(ctx, s.addr, b.Conversations)
+			s.visitors, err = openSessions(ctx, s.addr, 0, b.Conversations)
 		} else {
 			s.visitors = passers(s.addr, b.Conversations)
 		}

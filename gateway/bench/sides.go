@@ -18,7 +18,7 @@ func (b *bench) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b.echo = echo
+	b.echo, b.bot = echo, bot
 	for _, name := range b.Peers {
 		s := &side{name: name}
 		var p *process

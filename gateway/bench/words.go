@@ -12,8 +12,8 @@ const (
 	messageBytes = 323
 	replyBytes   = 313
 	textBytes    = 169
-	idChars      = len("v00000-t00000000")
-	maxVisitors  = 99_999
+	idChars      = len("v0000000-t000000")
+	maxVisitors  = 9_999_999
 )
 
 const (
@@ -53,8 +53,8 @@ func appendText(b []byte, v, n int) []byte {
 
 // appendID appends the visitor's id of the message of turn n; it has idChars characters.
 func appendID(b []byte, v, n int) []byte {
-	b = appendPadded(append(b, 'v'), v, 5)
-	return appendPadded(append(b, "-t"...), n, 8)
+	b = appendPadded(append(b, 'v'), v, 7)
+	return appendPadded(append(b, "-t"...), n, 6)
 }
 
 func appendPadded(b []byte, n, width int) []byte {

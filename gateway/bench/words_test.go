@@ -31,7 +31,7 @@ func TestSizes(t *testing.T) {
 			seen[string(answer)] = true
 		}
 	}
-	if id := appendID(nil, maxVisitors, 99_999_999); len(id) != idChars {
+	if id := appendID(nil, maxVisitors, 999_999); len(id) != idChars {
 		t.Errorf("an id is %s", id)
 	}
 }

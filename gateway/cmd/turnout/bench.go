@@ -12,8 +12,9 @@ import (
 )
 
 type benchCmd struct {
-	Turns benchTurnsCmd `cmd:"" default:"withargs" help:"Measure a gateway beside bare proxies (the default)."`
-	Disk  benchDiskCmd  `cmd:"" help:"Measure how long a folder's disk takes to make a small write durable: every answer to a customer waits for one."`
+	Turns  benchTurnsCmd  `cmd:"" default:"withargs" help:"Measure a gateway beside bare proxies (the default)."`
+	Growth benchGrowthCmd `cmd:"" help:"Measure a turn with few conversations and with many."`
+	Disk   benchDiskCmd   `cmd:"" help:"Measure how long a folder's disk takes to make a small write durable: every answer to a customer waits for one."`
 }
 
 type benchDiskCmd struct {
@@ -58,6 +59,29 @@ func (c *benchTurnsCmd) Run(ctx context.Context) error {
 	}
 	fmt.Print(report) // also when the log lost something: it says what
 	return err
+}
+
+type benchGrowthCmd struct {
+	Conversations []int         `default:"10000,100000,1000000" help:"How many there are, step by step. A million takes some minutes and 8 GB of disk."`
+	Round         time.Duration `default:"10s" help:"How long each step is measured."`
+	Connections   int           `default:"64" help:"Open at a time."`
+	Dir           string        `help:"A folder on the disk that is to be paid for."`
+	Keep          bool          `help:"Leave the run's folder behind."`
+	JSON          bool          `name:"json" help:"Print the figures as JSON."`
+}
+
+func (c *benchGrowthCmd) Run(ctx context.Context) error {
+	g, err := bench.Grow(ctx, bench.Options{
+		Round: c.Round, Connections: c.Connections, Dir: c.Dir, Keep: c.Keep, Progress: os.Stderr,
+	}, c.Conversations)
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return json.NewEncoder(os.Stdout).Encode(g)
+	}
+	fmt.Print(g)
+	return nil
 }
 
 type benchPeerCmd struct {

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime/pprof"
 	"syscall"
 	"time"
 
@@ -25,7 +26,9 @@ type serveCmd struct {
 	Listen string        `help:"Of the demo: the loopback address that it listens on; 127.0.0.1:8080 or the next free port by default."`
 	Grace  time.Duration `default:"25s" help:"How long running bot calls may take to end on SIGTERM."`
 	JSON   bool          `name:"log-json" help:"Write the log as JSON."`
-	Debug  bool          `help:"Log more. Texts and secrets stay out of it."`
+	// CPUProfile is for turnout bench.
+	CPUProfile string `name:"cpu-profile" hidden:"" help:"Write a CPU profile of the whole run to this file."`
+	Debug      bool   `help:"Log more. Texts and secrets stay out of it."`
 }
 
 func (c *serveCmd) Run(ctx context.Context) error {
@@ -52,8 +55,12 @@ func (c *serveCmd) demo(ctx context.Context) (err error) {
 }
 
 // serve runs a node with the settings file until ctx ends. ready is called, with standard output, when it serves.
-func (c *serveCmd) serve(ctx context.Context, log *slog.Logger, o gateway.Options, ready func(io.Writer) error) error {
-	var err error
+func (c *serveCmd) serve(ctx context.Context, log *slog.Logger, o gateway.Options, ready func(io.Writer) error) (err error) {
+	stop, err := c.profile()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stop()) }()
 	if o.Config, err = config.Load(c.Config); err != nil {
 		return err
 	}
@@ -79,6 +86,21 @@ func (c *serveCmd) serve(ctx context.Context, log *slog.Logger, o gateway.Option
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.Grace)
 	defer cancel()
 	return g.Stop(end)
+}
+
+// profile begins the CPU profile, if one is wanted, and returns what ends it.
+func (c *serveCmd) profile() (stop func() error, err error) {
+	if c.CPUProfile == "" {
+		return func() error { return nil }, nil
+	}
+	f, err := os.Create(c.CPUProfile)
+	if err != nil {
+		return nil, err
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return func() error { pprof.StopCPUProfile(); return f.Close() }, nil
 }
 
 // reloads lets the node read its files again on each SIGHUP, until ctx ends.
