@@ -129,6 +129,17 @@ func (m *model) closeAlone() string {
 	return "ok"
 }
 
+func (m *model) wipe() string {
+	if o := firstOf(m.exists(), refuse(m.must, "must reach human")); o != "ok" {
+		return o
+	}
+	if m.owner != message.OwnerClosed {
+		m.resolved = m.owner == message.OwnerAgent
+		m.close()
+	}
+	return "ok"
+}
+
 func (m *model) close() {
 	for id := range m.heldOut {
 		delete(m.timers, conv.TimerSend+id)

@@ -283,4 +283,4 @@ func about(w *world) []act {
 	}
 }
 
-func wipe(*world) []act { return []act{{actor: system, c: conv.Wipe{}, model: (*model).exists}} }
+func wipe(*world) []act { return []act{{actor: system, c: conv.Wipe{}, model: (*model).wipe}} }

@@ -22,6 +22,7 @@ const (
 	ReasonIdle       = "idle"
 	ReasonCustomer   = "customer"
 	ReasonBotEnd     = "bot_end"
+	ReasonErased     = "erased" // what was said is destroyed, and with it what was still to be said
 )
 
 // MaxReturns is how often people may give a conversation back to the bot.
@@ -359,12 +360,22 @@ func (c FireTimer) decide(d *Draft) error {
 // HeldSend returns the id of the held message that a timer's name stands for.
 func HeldSend(timer string) (id string, ok bool) { return strings.CutPrefix(timer, TimerSend) }
 
-// Wipe records that the content was erased. Its keys are destroyed after this commit.
-type Wipe struct{}
+// Wipe ends the conversation, if it has not ended, and records that its content was erased: a store destroys the content
+// with the commit. One that must reach a person is not erased before a person has seen to it.
+type Wipe struct {
+	// Again erases what was erased before and has come back with a backup: what stood in the way was settled then.
+	Again bool
+}
 
-func (Wipe) decide(d *Draft) error {
+func (c Wipe) decide(d *Draft) error {
 	if err := d.exists(); err != nil {
 		return err
+	}
+	if d.State.MustReachHuman && !c.Again {
+		return ErrMustReachHuman
+	}
+	if d.State.Owner.Kind != message.OwnerClosed {
+		d.close(ReasonErased, ReasonErased)
 	}
 	d.emit(&Wiped{})
 	return nil

@@ -80,6 +80,9 @@ func (p *Pipeline) acceptOnce(ctx context.Context, ch *Channel, op store.Token, 
 func (p *Pipeline) again(ctx context.Context, ch *Channel, k store.Known) (accepted, error) {
 	ref := store.Ref{Tenant: ch.Tenant.Handle, ID: k.Conversation}
 	snap, err := p.Store.Load(ctx, ref)
+	if errors.Is(err, store.ErrErased) { // whoever delivers it again is to stop, and nothing of it may come back
+		return accepted{ref: ref, state: &conversation.State{ID: ref.ID, Owner: conversation.Owner{Kind: message.OwnerClosed}}, dup: true}, nil
+	}
 	if err != nil {
 		return accepted{}, unavailable(err)
 	}

@@ -75,6 +75,9 @@ var (
 	ErrFull = errors.New("the store is full")
 	// ErrNotFound: there is no such row for this tenant.
 	ErrNotFound = errors.New("not found")
+	// ErrErased: the conversation was erased: only its chain and its Tombstone are left. It is ErrNotFound for those who
+	// need no reason.
+	ErrErased = fmt.Errorf("erased: %w", ErrNotFound)
 	// ErrUnavailable: the store cannot be used now. Nothing was written.
 	ErrUnavailable = errors.New("the store is unavailable")
 	// ErrCapacity: the agent has no free place, or is not present.
@@ -93,6 +96,8 @@ type Store interface {
 	Audit
 	Versions
 	Answers
+	Erasure
+	Records
 	Hints
 	Upkeep
 }
@@ -168,6 +173,10 @@ type Step struct {
 	// Bury makes a dead letter of a message that had left already and then was reported as failed; one that is dead
 	// already stays as it is.
 	Bury *DeadLetter
+	// Detach destroys the bytes of attachments, by id: their rows stay, without a blob.
+	Detach []string
+	// Keep goes into the tombstone of a step that erases; see Erasure.
+	Keep []byte
 }
 
 // Dedupe is the row of one accepted message.
@@ -220,6 +229,8 @@ type Conversations interface {
 	Visible(ctx context.Context, r Ref, after uint64, limit int) ([]conversation.Event, error)
 	// Attachment returns the row of an attachment of this conversation, or ErrNotFound.
 	Attachment(ctx context.Context, r Ref, id string) (Attachment, error)
+	// Attachments returns the attachments of a conversation, by id, at most limit, after one ("": from the start).
+	Attachments(ctx context.Context, r Ref, after string, limit int) ([]Attachment, error)
 	// List returns conversations by an access path, newest first, at most limit, older than before (a conversation id of
 	// the page before, or empty).
 	List(ctx context.Context, t Tenant, by Path, before string, limit int) ([]Ref, error)
@@ -488,6 +499,59 @@ type Answer struct {
 	Digest [32]byte
 	Body   []byte
 	Until  int64 // milliseconds since 1970
+}
+
+// Erasure destroys what is held of people. A step that ends with conversation.Wiped, on a conversation that is closed after
+// it, is the destruction: with its commit the data key, the log, the state, attachments, outbox, dead letters and every row
+// by which the conversation is found are gone. Its audit chain and a Tombstone stay, and the hashes of its message ids until
+// their generation is over, so that nothing that is delivered again brings it back. From then on it is ErrErased.
+//
+// What a database took away may stand in its files still: only Scrub ends it.
+type Erasure interface {
+	// Erased lists what was erased, by the conversation's id, at most limit, after one ("": from the start).
+	Erased(ctx context.Context, t Tenant, after string, limit int) ([]Tombstone, error)
+	// Tombstone returns one, or ErrNotFound.
+	Tombstone(ctx context.Context, r Ref) (Tombstone, error)
+	// Forget takes away what a tombstone keeps.
+	Forget(ctx context.Context, r Ref) error
+	// Scrub returns when no file of the store holds what was erased or detached by steps, or taken away by DeleteRecord,
+	// before the call. It can be repeated, also by the next process, until it has returned nil.
+	Scrub(ctx context.Context) error
+}
+
+// Tombstone is what is left of a conversation, beside its chain.
+type Tombstone struct {
+	Conversation string
+	At           int64  // ms
+	Op           string // of the step that erased it
+	Keep         []byte // what the step wanted to be kept; nil for nothing
+	// Pending is set until a Scrub after it is done.
+	Pending bool
+}
+
+// Records keeps small documents of a tenant that change, such as requests, holds and the state of jobs, sealed under the
+// tenant's key, each with what it means in the tenant's audit chain. One that was taken away is destroyed by Scrub.
+type Records interface {
+	// PutRecord writes a record if the one that is there has the version r.Version, empty for none, or fails with ErrStale.
+	// entry, if it is not nil, is added to the tenant's own chain in the same commit. It returns the new version.
+	PutRecord(ctx context.Context, t Tenant, r Record, entry *audit.Entry) (Token, error)
+	// DeleteRecord takes a record of a version away, or fails with ErrStale.
+	DeleteRecord(ctx context.Context, t Tenant, r Record, entry *audit.Entry) error
+	// Record returns one, or ErrNotFound.
+	Record(ctx context.Context, t Tenant, kind, id string) (Record, error)
+	// ListRecords lists those of a kind by id, at most limit, after one ("": from the start).
+	ListRecords(ctx context.Context, t Tenant, kind, after string, limit int) ([]Record, error)
+	// LeaseJob lets one caller at a time do a job of a tenant: it holds until an instant (ms) or until it is given back by
+	// DropJob, whichever comes first; ErrStale while another holds it. The holder's own token renews it.
+	LeaseJob(ctx context.Context, t Tenant, job string, token Token, until int64) error
+	DropJob(ctx context.Context, t Tenant, job string, token Token) error
+}
+
+// Record is a document. Kind and ID are 1 to 64 of a-z, 0-9, '_', '-' and '.'.
+type Record struct {
+	Kind, ID string
+	Version  Token
+	Body     []byte
 }
 
 // Hints are lossy wake-ups: a reader always reads again by sequence.

@@ -163,6 +163,30 @@ func (d *Dir) Open(_ context.Context, key *seal.Content, tenant, conversation, n
 	return &reader{f: f, aead: aead, sum: key.BlobName(), name: name}, nil
 }
 
+// Remove removes a blob, if it is there, durably.
+func (d *Dir) Remove(tenant, conversation, name string) error {
+	folder := d.fs.PathJoin(d.dir, tenant, conversation)
+	if err := d.fs.Remove(d.fs.PathJoin(folder, name)); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return fmt.Errorf("removing blob: %w", err)
+	}
+	return d.syncDir(folder)
+}
+
+// RemoveAll removes the blobs of a conversation durably.
+func (d *Dir) RemoveAll(tenant, conversation string) error {
+	parent := d.fs.PathJoin(d.dir, tenant)
+	if _, err := d.fs.Stat(parent); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err := d.fs.RemoveAll(d.fs.PathJoin(parent, conversation)); err != nil {
+		return fmt.Errorf("removing blobs: %w", err)
+	}
+	return d.syncDir(parent)
+}
+
 // reader opens a file chunk by chunk.
 type reader struct {
 	f     io.ReadCloser

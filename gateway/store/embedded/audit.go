@@ -85,7 +85,12 @@ func (s *Store) Entries(ctx context.Context, t store.Tenant, chain string, after
 	defer s.unlockRead(p)
 	// The chain is read without the conversation's key: it outlasts it.
 	if row, err := s.get(kindKey(conversationKey(r), kindState)); err != nil || row == nil {
-		return nil, errors.Join(err, notFound(row == nil))
+		if err == nil {
+			err = s.gone(r)
+		}
+		if !errors.Is(err, store.ErrErased) {
+			return nil, err
+		}
 	}
 	return s.chain(r, after, limit)
 }

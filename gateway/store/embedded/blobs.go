@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"context"
+	"errors"
 	"io"
 
 	"turnout/gateway/store"
@@ -26,7 +27,26 @@ func (b *Blobs) Put(ctx context.Context, r store.Ref, body io.Reader, max int64)
 	if err != nil {
 		return "", 0, err
 	}
-	return b.dir.Put(ctx, key, r.Tenant.Name(), r.ID, body, max)
+	if name, size, err = b.dir.Put(ctx, key, r.Tenant.Name(), r.ID, body, max); err != nil {
+		return "", 0, err
+	}
+	return name, size, b.kept(ctx, r)
+}
+
+// kept removes what was put for a conversation that was erased meanwhile.
+func (b *Blobs) kept(ctx context.Context, r store.Ref) error {
+	p, err := b.s.lockRead(ctx, r)
+	if err != nil {
+		return err
+	}
+	err = b.s.gone(r)
+	b.s.unlockRead(p)
+	if !errors.Is(err, store.ErrErased) {
+		return nil
+	}
+	b.s.copying.Lock()
+	defer b.s.copying.Unlock()
+	return errors.Join(err, b.dir.RemoveAll(r.Tenant.Name(), r.ID))
 }
 
 // Open returns the bytes of a blob, or store.ErrNotFound. Reading fails with seal.ErrOpen where the file is damaged.
@@ -75,6 +95,9 @@ func (b *Blobs) makeKey(ctx context.Context, r store.Ref) (*seal.Content, error)
 	}
 	if key, err := s.dataKey(r); key != nil || err != nil {
 		return key, err
+	}
+	if err := s.gone(r); !errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrErased) {
+		return nil, err
 	}
 	key, wrapped, err := t.NewContent(r.ID)
 	if err != nil {

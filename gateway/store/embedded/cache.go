@@ -61,6 +61,16 @@ func (c *cache) put(rec *record) {
 	}
 }
 
+func (c *cache) remove(r store.Ref) {
+	s := c.shard(r)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e := s.byRef[r]; e != nil {
+		s.order.Remove(e)
+		delete(s.byRef, r)
+	}
+}
+
 func (c *cache) clear() {
 	for i := range c.shards {
 		s := &c.shards[i]

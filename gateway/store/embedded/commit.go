@@ -35,6 +35,11 @@ func (s *Store) commit(ctx context.Context, p *partition, st store.Step) (store.
 		flying, err := s.flying(rec)
 		return store.Hint{}, store.Done{Version: st.Op, Repeat: true, InFlight: flying}, err
 	}
+	if rec == nil && erases(&st) {
+		if done, ok, err := s.repeated(&st); ok || err != nil {
+			return store.Hint{}, done, err
+		}
+	}
 	if err := s.gate.check(); err != nil {
 		return store.Hint{}, store.Done{}, err
 	}
@@ -55,7 +60,11 @@ func (s *Store) commit(ctx context.Context, p *partition, st store.Step) (store.
 	if err := w.compare(); err != nil {
 		return store.Hint{}, store.Done{}, err
 	}
-	if err := w.build(); err != nil {
+	build, show := w.build, w.show
+	if erases(&st) {
+		build, show = w.erase, w.showErased
+	}
+	if err := build(); err != nil {
 		return store.Hint{}, store.Done{}, err
 	}
 	if err := s.o.Faults.Hit(ctx, fault.CommitPrepared); err != nil {
@@ -64,7 +73,7 @@ func (s *Store) commit(ctx context.Context, p *partition, st store.Step) (store.
 	if err := s.apply(w.batch); err != nil {
 		return store.Hint{}, store.Done{}, err
 	}
-	w.show()
+	show()
 	if err := s.o.Faults.Hit(ctx, fault.CommitDurable); err != nil {
 		return store.Hint{}, store.Done{}, fmt.Errorf("%w: %w", store.ErrUnknown, err)
 	}
@@ -87,6 +96,8 @@ func sound(st store.Step, rec *record) error {
 		return fmt.Errorf("%w: the state is not the conversation's", errUnsound)
 	case rec == nil && len(st.Events) == 0:
 		return fmt.Errorf("%w: it creates nothing", errUnsound)
+	case erases(&st) && len(st.Attach)+len(st.Outbox)+len(st.Detach)+len(st.Dedupe) > 0:
+		return fmt.Errorf("%w: it erases and adds", errUnsound)
 	}
 	// A step that was decided on an old snapshot is stale, not unsound.
 	if rec == nil == (st.Base == "") && (rec == nil || st.Base == rec.version()) {
@@ -119,6 +130,11 @@ func (w *write) compare() error {
 	}
 	if w.was == nil && st.Base != "" || w.was != nil && st.Base != w.was.version() {
 		return store.ErrStale
+	}
+	if w.was == nil {
+		if err := s.gone(st.Ref); !errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrErased) {
+			return err
+		}
 	}
 	lease := w.p.leases[st.Ref]
 	if st.Holding != "" && lease.Token != st.Holding {

@@ -60,6 +60,10 @@ type Store struct {
 	queues       *queues
 	hints        hints
 	blobs        *Blobs
+	leased       jobs
+
+	scrubbing sync.Mutex   // one Scrub at a time
+	copying   sync.RWMutex // held for reading while a backup copies blobs, for writing while any are removed
 }
 
 // partition guards what lies in it.
@@ -183,6 +187,8 @@ func (s *Store) pebbleOptions() *pebble.Options {
 		L0CompactionThreshold: 8,
 		LBaseMaxBytes:         256 << 20,
 		MaxOpenFiles:          512,
+
+		DisableAutomaticCompactions: s.o.UnsafeNoCompact,
 	}
 	// Nearly every value is sealed, and what is sealed does not shrink.
 	o.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionNone })

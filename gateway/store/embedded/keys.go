@@ -14,11 +14,14 @@ import (
 // conversation's id hold no zero byte, so a zero ends them.
 //
 //	G <name>                                      the store's own: layout, root check, dedupe generation
+//	G e|f|r <tenant> 0 <conversation> 0 <blob>    what was erased, detached or taken away and is to be scrubbed
 //	K t <tenant>                                  wrapped keys of a tenant
 //	K c <tenant> 0 <conversation>                 wrapped data key of a conversation
+//	K r <tenant> 0 <kind> 0 <id>                  records, sealed under the tenant's key
 //	T <tenant> 0 c <conversation> 0 s             state row
 //	                                l <seq be64>  log: the events of a step from seq on, sealed; their span in the clear
 //	                                a <n be64>    audit entries of a step from n on
+//	                                b             tombstone of an erased conversation, in the place of all that follows
 //	                                f <id>        attachment, sealed
 //	                                o <ord be64>  outbox row, sealed
 //	T <tenant> 0 i <hash>                         identity: address -> conversation

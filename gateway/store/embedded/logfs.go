@@ -16,6 +16,8 @@ type logFS struct {
 	s *Store
 	// running is set while the store is open: an error while it opens is an error as any other.
 	running atomic.Bool
+	// fresh is set while no old file may be written over: most of it would stay as it was.
+	fresh atomic.Bool
 }
 
 // Create implements vfs.FS.
@@ -29,7 +31,14 @@ func (l *logFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
 
 // ReuseForWrite implements vfs.FS.
 func (l *logFS) ReuseForWrite(old, name string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	return l.patiently(name, func() (vfs.File, error) { return l.FS.ReuseForWrite(old, name, c) })
+	if !l.fresh.Load() || !strings.HasSuffix(name, ".log") {
+		return l.patiently(name, func() (vfs.File, error) { return l.FS.ReuseForWrite(old, name, c) })
+	}
+	f, err := l.patiently(name, func() (vfs.File, error) { return l.FS.Create(name, c) })
+	if err == nil {
+		_ = l.FS.Remove(old) // whoever asked for fresh files looks whether it is gone
+	}
+	return f, err
 }
 
 // Unwrap implements vfs.FS.

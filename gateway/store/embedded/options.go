@@ -54,6 +54,10 @@ type Options struct {
 	// UnsafeNoSync gives up durability: commits are acknowledged before they are on the disk. It is the control that
 	// shows that a crash suite can fail.
 	UnsafeNoSync bool
+	// UnsafeNoCompact and UnsafeNoRecycle leave a part of Scrub out: they are the controls that show that a search of the
+	// files can find what was erased.
+	UnsafeNoCompact bool
+	UnsafeNoRecycle bool
 }
 
 // Dedupe sets the generations in which message ids are kept: an id is known for at least (Generations-1) x Length, which

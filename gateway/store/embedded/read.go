@@ -110,7 +110,7 @@ func (s *Store) Load(ctx context.Context, r store.Ref) (*store.Snapshot, error) 
 func (s *Store) existing(r store.Ref) (*record, error) {
 	rec, err := s.record(r)
 	if err == nil && rec == nil {
-		err = store.ErrNotFound
+		err = s.gone(r)
 	}
 	return rec, err
 }

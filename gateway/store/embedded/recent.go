@@ -91,3 +91,10 @@ func (r *recent) bind(t store.Tenant, a message.Address, conv string) {
 	a.Channel, a.Address, a.Thread = strings.Clone(a.Channel), strings.Clone(a.Address), strings.Clone(a.Thread)
 	r.bound[sender{t, a}] = conv
 }
+
+// forget drops what is remembered of an address.
+func (r *recent) forget(t store.Tenant, a message.Address) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.bound, sender{t, a})
+}

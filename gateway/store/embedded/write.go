@@ -98,6 +98,9 @@ func (w *write) build() error {
 			return err
 		}
 	}
+	if err := w.detach(); err != nil {
+		return err
+	}
 	if err := w.outboxRows(w.prefix); err != nil {
 		return err
 	}

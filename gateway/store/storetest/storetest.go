@@ -103,6 +103,11 @@ func Run(t *testing.T, open func(t *testing.T, c *Clock) Opened) {
 		{"seal race", testSealRace},
 		{"versions", testVersions},
 		{"answers", testAnswers},
+		{"erasure", testErasure},
+		{"erasure unsound", testErasureUnsound},
+		{"detach", testDetach},
+		{"records", testRecords},
+		{"jobs", testJobs},
 		{"hints", testHints},
 		{"reopen", testReopen},
 	} {
