@@ -2,6 +2,8 @@ package admin
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -21,6 +23,8 @@ type Conversations interface {
 	Logs
 	// Chains lists the conversations in which something was decided, after one, in the order of their ids.
 	Chains(ctx context.Context, t store.Tenant, after string, limit int) ([]string, error)
+	// Tombstone is what is left of a conversation that was erased: it may keep a report.Summary, as JSON.
+	Tombstone(ctx context.Context, r store.Ref) (store.Tombstone, error)
 }
 
 // Exports are made of Store by the clock Now.
@@ -168,11 +172,19 @@ func (e Exports) each(ctx context.Context, t store.Tenant, q query, f func(repor
 			if made, err := id.Time(id.Conversation, conv); err != nil || !q.holds(made) {
 				continue
 			}
-			events, err := whole(ctx, e.Store, store.Ref{Tenant: t, ID: conv})
+			ref := store.Ref{Tenant: t, ID: conv}
+			events, err := whole(ctx, e.Store, ref)
+			summary, there := report.Summarize(events), err == nil
+			if errors.Is(err, store.ErrErased) {
+				summary, there, err = e.kept(ctx, ref)
+			}
 			if err != nil {
 				return fmt.Errorf("reading %s: %w", conv, err)
 			}
-			if err := f(report.Summarize(events), events); err != nil {
+			if !there {
+				continue
+			}
+			if err := f(summary, events); err != nil {
 				return err
 			}
 		}
@@ -180,6 +192,18 @@ func (e Exports) each(ctx context.Context, t store.Tenant, q query, f func(repor
 			return nil
 		}
 	}
+}
+
+// kept returns the figures that were kept of a conversation that was erased, if any were.
+func (e Exports) kept(ctx context.Context, r store.Ref) (s report.Summary, there bool, err error) {
+	stone, err := e.Store.Tombstone(ctx, r)
+	if err != nil || stone.Keep == nil {
+		return s, false, err
+	}
+	if err := json.Unmarshal(stone.Keep, &s); err != nil {
+		return s, false, fmt.Errorf("decoding what was kept: %w", err)
+	}
+	return s, true, nil
 }
 
 func said(events []conversation.Event) []Said {

@@ -18,6 +18,9 @@ import (
 // CodeNoCapacity says that the agent who would get a conversation is not present or has no free place.
 const CodeNoCapacity = "no_capacity"
 
+// CodeErased says that there was a conversation, and that all that was said in it is destroyed.
+const CodeErased = "erased"
+
 // claimed is the problem of a claim that somebody else won.
 type claimed struct {
 	problem.Details
@@ -59,6 +62,8 @@ func details(err error) problem.Details {
 		return at(problem.CodeBadRequest, invalid.Detail)
 	case errors.As(err, &taken):
 		return at(problem.CodeAlreadyClaimed, "Another agent has claimed this conversation.")
+	case errors.Is(err, store.ErrErased):
+		return problem.New(fasthttp.StatusGone, CodeErased, "This conversation was erased. Only the audit log knows that it was there.")
 	case errors.Is(err, store.ErrNotFound):
 		return problem.Of(adapters.ErrNotFound)
 	case errors.Is(err, queue.ErrForbidden):

@@ -59,6 +59,9 @@ func codesOf(r Route) map[int][]string {
 	if strings.Contains(r.Path, "{") {
 		add(http.StatusNotFound, problem.CodeNotFound)
 	}
+	if strings.Contains(r.Path, "conversations/{") {
+		add(http.StatusGone, CodeErased)
+	}
 	if r.keyed() {
 		add(http.StatusUnprocessableEntity, problem.CodeIdempotencyMismatch)
 	}

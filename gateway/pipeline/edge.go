@@ -252,6 +252,9 @@ func (e *Edge) own(ctx context.Context, from message.Address, conv string) (*sto
 func (e *Edge) successor(ctx context.Context, snap *store.Snapshot, conv string) (*store.Snapshot, error) {
 	for snap.State.Previous != conv && snap.State.Previous != "" {
 		prev, err := e.p.Store.Load(ctx, store.Ref{Tenant: snap.Ref.Tenant, ID: snap.State.Previous})
+		if errors.Is(err, store.ErrErased) {
+			return nil, adapters.ErrNotFound // the way back ends there: the client starts over
+		}
 		if err != nil {
 			return nil, unavailable(err)
 		}

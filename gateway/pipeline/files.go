@@ -95,7 +95,11 @@ func (f *Files) Get(ctx context.Context, from message.Address, attachment string
 		if !errors.Is(err, adapters.ErrNotFound) || snap.State.Previous == "" {
 			return a, body, err
 		}
-		if snap, err = p.Store.Load(ctx, store.Ref{Tenant: snap.Ref.Tenant, ID: snap.State.Previous}); err != nil {
+		snap, err = p.Store.Load(ctx, store.Ref{Tenant: snap.Ref.Tenant, ID: snap.State.Previous})
+		if errors.Is(err, store.ErrErased) {
+			return message.Attachment{}, nil, adapters.ErrNotFound
+		}
+		if err != nil {
 			return message.Attachment{}, nil, unavailable(err)
 		}
 	}
