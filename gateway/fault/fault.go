@@ -48,12 +48,26 @@ const (
 	CheckpointSent   Point = "checkpoint.sent"   // the copy is outside, which nobody has written down
 )
 
+// The points of an erasure and of retention.
+const (
+	ErasureJournaled Point = "erasure.journaled" // the request is durable and complete, nothing destroyed
+	ErasureWiped     Point = "erasure.wiped"     // one of its conversations is destroyed
+	ErasureErased    Point = "erasure.erased"    // all are, the files not scrubbed
+	ErasureScrubbed  Point = "erasure.scrubbed"  // they are, which nobody has written down
+	RetentionExpired Point = "retention.expired" // a conversation's time was over and it is destroyed
+)
+
 // Points lists those of a turn.
 func Points() []Point {
 	return []Point{
 		AcceptLoaded, AcceptDecided, CommitPrepared, CommitDurable, AcceptDone, TurnTaken, BotCalled, AnswerJudged,
 		AnswerDone, ClaimReserved, ActDecided, TimerDue,
 	}
+}
+
+// Erasures lists those of an erasure.
+func Erasures() []Point {
+	return []Point{ErasureJournaled, ErasureWiped, ErasureErased, ErasureScrubbed}
 }
 
 // Sends lists those of a message for a push channel.

@@ -63,7 +63,9 @@ type Store struct {
 	leased       jobs
 
 	scrubbing sync.Mutex   // one Scrub at a time
-	copying   sync.RWMutex // held for reading while a backup copies blobs, for writing while any are removed
+	copying   sync.RWMutex // held for reading by a backup, for writing while anything is removed for good
+	backing   sync.Mutex   // one backup at a time
+	quiet     sync.RWMutex // held for reading by each write of the database, for writing while a backup links its files
 }
 
 // partition guards what lies in it.
@@ -98,6 +100,10 @@ func Open(o Options) (*Store, error) {
 	s.tenants.byName = map[string]*tenant{}
 	if s.lock, err = lockFolder(o.FS, o.Dir, s.dir); err != nil {
 		return nil, err
+	}
+	// A process that died over a backup has left links to files that may be scrubbed by now.
+	if err := o.FS.RemoveAll(o.FS.PathJoin(o.Dir, checkpointName)); err != nil {
+		return nil, errors.Join(fmt.Errorf("removing what a backup has left: %w", err), s.lock.release())
 	}
 	s.gate = newGate(o.FS, o.Dir, o.Reserve, o.Ballast)
 	if err := s.start(); err != nil {
@@ -226,6 +232,8 @@ func (s *Store) write(b *pebble.Batch) (err error) {
 	if s.trouble.broken.Load() {
 		return store.ErrUnknown
 	}
+	s.quiet.RLock()
+	defer s.quiet.RUnlock()
 	began := s.o.Now()
 	if err := b.Commit(s.sync()); err != nil {
 		s.fail(err)

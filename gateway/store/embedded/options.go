@@ -58,6 +58,8 @@ type Options struct {
 	// files can find what was erased.
 	UnsafeNoCompact bool
 	UnsafeNoRecycle bool
+
+	erased string // the list of erasures; that of Dir, unless the store is being restored
 }
 
 // Dedupe sets the generations in which message ids are kept: an id is known for at least (Generations-1) x Length, which
@@ -92,6 +94,7 @@ func (o Options) withDefaults() (Options, error) {
 	if d := o.Dedupe; d.Generations < 2 || d.Length < time.Minute || time.Duration(d.Generations-1)*d.Length < minKnown {
 		return o, fmt.Errorf("opening store: %d dedupe generations of %v know an id for less than %v", d.Generations, d.Length, minKnown)
 	}
+	defaultTo(&o.erased, ErasedList(o.Dir))
 	defaultTo(&o.Reserve, 256<<20)
 	defaultTo(&o.Ballast, 64<<20)
 	defaultTo(&o.Cached, 8192)

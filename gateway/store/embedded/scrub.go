@@ -78,6 +78,8 @@ func (s *Store) scrubRound(ctx context.Context, marks []mark) error {
 	if err := s.listErased(ctx, marks); err != nil {
 		return err
 	}
+	s.copying.Lock() // a backup has links to old files
+	defer s.copying.Unlock()
 	if err := s.removeFiles(marks); err != nil {
 		return err
 	}
@@ -126,8 +128,6 @@ func (s *Store) untilTrouble(ctx context.Context) (context.Context, func()) {
 
 // removeFiles removes the blobs that marks name.
 func (s *Store) removeFiles(marks []mark) error {
-	s.copying.Lock()
-	defer s.copying.Unlock()
 	for _, m := range marks {
 		var err error
 		switch m.kind {
@@ -286,7 +286,7 @@ func (s *Store) listErased(ctx context.Context, marks []mark) error {
 	if len(lines) == 0 {
 		return nil
 	}
-	name := ErasedList(s.o.Dir)
+	name := s.o.erased
 	was, err := readFile(s.fs, name)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("reading the list of erasures: %w", err)

@@ -113,6 +113,8 @@ func (s *Store) applyLater(b *pebble.Batch) (err error) {
 			err = store.ErrUnavailable
 		}
 	}()
+	s.quiet.RLock()
+	defer s.quiet.RUnlock()
 	if err := b.Commit(pebble.NoSync); err != nil {
 		s.fail(err)
 		return store.ErrUnavailable

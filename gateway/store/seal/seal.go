@@ -46,6 +46,7 @@ var (
 type Root struct {
 	wrap   box
 	check  []byte
+	backup []byte
 	random *entropy
 }
 
@@ -59,11 +60,14 @@ func NewRoot(key []byte, random io.Reader) (*Root, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Root{wrap: wrap, check: derive(key, "turnout root check"), random: drawn}, nil
+	return &Root{wrap: wrap, check: derive(key, "turnout root check"), backup: derive(key, "turnout root backup"), random: drawn}, nil
 }
 
 // CheckValue is what a store keeps to recognise its root key by. It says nothing about the key.
 func (r *Root) CheckValue() []byte { return r.check }
+
+// BackupKey is the key under which backups are vouched for.
+func (r *Root) BackupKey() []byte { return r.backup }
 
 // Verify returns ErrRootKey unless check is the check value of this root key.
 func (r *Root) Verify(check []byte) error {
