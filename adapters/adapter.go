@@ -224,6 +224,26 @@ type Reacher interface {
 	Reach(ctx context.Context) error
 }
 
+// Rememberer is the add-on of a bot whose server keeps nothing of a conversation: every Turn brings what was said before.
+type Rememberer interface {
+	// Remembers says how much of it. It is asked once, at wiring.
+	Remembers() Memory
+}
+
+// Memory bounds what a Turn brings of the conversation before it: the last Messages of it, as far as their texts have no
+// more than Bytes together. 0 of either: nothing.
+type Memory struct {
+	Messages, Bytes int
+}
+
+// Said is one message of a conversation as far as its customer has seen or written it. Notes, answers that were withheld and messages that
+// were not delivered are none.
+type Said struct {
+	By          message.By
+	Text        string
+	Attachments []message.Attachment
+}
+
 // Turn is what a bot is asked: one customer message or a burst of them.
 type Turn struct {
 	ID           string // "t_…", the idempotency key of the call
@@ -238,6 +258,10 @@ type Turn struct {
 	Profile  *message.Profile
 	// Attempt is 1 for the first call; a higher one is a repeat after a crash, under the same ID.
 	Attempt int
+	// History is what was said before, the oldest first, for a Rememberer. It comes from the log, is the same however often
+	// the turn is put, and holds nothing of Messages. Cut says that there was more.
+	History []Said
+	Cut     bool
 }
 
 // Answer is what a bot said. Fields that a bot's protocol does not carry stay nil or empty: absent is not zero.
@@ -252,8 +276,15 @@ type Answer struct {
 	// End is set when the bot regards the conversation as finished.
 	End     bool
 	Sources []Source
+	// Usage is what the call cost; nil where the bot's protocol does not say.
+	Usage *Usage
 	// Raw is the response body, at most 64 KiB, for rules and people.
 	Raw []byte
+}
+
+// Usage is what a call cost, in tokens: of what was asked and of what was answered.
+type Usage struct {
+	Prompt, Answer int64
 }
 
 // HandoffRequest is a bot's wish to hand over.

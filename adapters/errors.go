@@ -62,7 +62,9 @@ const (
 type BotError struct {
 	Kind   BotErrorKind
 	Status int // HTTP status, for BotStatus
-	Err    error
+	// RetryAfter is when the bot may be called again, where it said so; 0: it did not.
+	RetryAfter time.Duration
+	Err        error
 }
 
 func (e *BotError) Error() string {

@@ -4,6 +4,7 @@ package builtin
 
 import (
 	"turnout/adapters"
+	"turnout/adapters/bot/openai"
 	"turnout/adapters/bot/webhook"
 	"turnout/adapters/callback"
 	"turnout/adapters/web"
@@ -16,6 +17,7 @@ func Registry() adapters.Registry {
 	r.AddChannel("web", web.New)
 	r.AddPush("callback", callback.New)
 	r.AddShared(widget.Routes()...)
+	r.AddBot("openai", openai.New)
 	r.AddBot("webhook", webhook.New)
 	return r
 }

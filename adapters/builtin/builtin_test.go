@@ -14,7 +14,7 @@ func TestRegistry(t *testing.T) {
 	if got := r.ChannelNames(); !slices.Equal(got, []string{"callback", "web"}) {
 		t.Errorf("channels: %v", got)
 	}
-	if got := r.BotNames(); !slices.Equal(got, []string{"webhook"}) {
+	if got := r.BotNames(); !slices.Equal(got, []string{"openai", "webhook"}) {
 		t.Errorf("bots: %v", got)
 	}
 	if _, err := r.BuildChannel("fax", nil, adapters.Deps{}); err == nil || !strings.Contains(err.Error(), "web") {

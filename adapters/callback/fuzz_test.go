@@ -60,14 +60,3 @@ func FuzzSignature(f *testing.F) {
 		}
 	})
 }
-
-func FuzzRetryAfter(f *testing.F) {
-	for _, s := range []string{"", "7", "-1", "99999999999999", "Sat, 14 Mar 2026 09:27:53 GMT", "soon"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		if d := parseRetryAfter(s, adaptertest.Epoch); d < 0 || d > mostRetryAfter {
-			t.Errorf("%q: %v", s, d)
-		}
-	})
-}

@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -134,10 +133,10 @@ func refused(status int, retryAfter string, now time.Time) *adapters.SendError {
 	switch {
 	case status == http.StatusTooManyRequests, status == http.StatusServiceUnavailable, status == http.StatusTooEarly,
 		status == http.StatusRequestTimeout:
-		e.Class, e.RetryAfter = adapters.SendRetry, parseRetryAfter(retryAfter, now)
+		e.Class, e.RetryAfter = adapters.SendRetry, hook.RetryAfter(retryAfter, now)
 		e.Channel = e.RetryAfter > 0
 	case status >= 500: // a proxy may have passed it on, a server may have failed after it took it
-		e.Class, e.Uncertain, e.RetryAfter = adapters.SendRetry, true, parseRetryAfter(retryAfter, now)
+		e.Class, e.Uncertain, e.RetryAfter = adapters.SendRetry, true, hook.RetryAfter(retryAfter, now)
 	case status == http.StatusConflict:
 		e.Class, e.Code = adapters.SendWindow, "window_closed"
 	case status < 400, status == http.StatusUnauthorized, status == http.StatusForbidden, status == http.StatusNotFound,
@@ -145,20 +144,4 @@ func refused(status int, retryAfter string, now time.Time) *adapters.SendError {
 		e.Class = adapters.SendOperator
 	}
 	return e
-}
-
-// mostRetryAfter bounds what is read from the header; the outbox has a bound of its own.
-const mostRetryAfter = 24 * time.Hour
-
-// parseRetryAfter reads RFC 9110, 10.2.3: seconds, or a date. 0: none that makes sense.
-func parseRetryAfter(s string, now time.Time) time.Duration {
-	s = strings.TrimSpace(s)
-	if n, err := strconv.ParseUint(s, 10, 32); err == nil {
-		return min(time.Duration(n)*time.Second, mostRetryAfter)
-	}
-	at, err := http.ParseTime(s)
-	if err != nil {
-		return 0
-	}
-	return min(max(at.Sub(now), 0), mostRetryAfter)
 }

@@ -3,7 +3,6 @@ package webhook
 import (
 	"errors"
 	"fmt"
-	"net"
 	"time"
 
 	"turnout/adapters"
@@ -96,11 +95,7 @@ func parseTarget(s string) (target, error) {
 	if err != nil {
 		return target{}, err
 	}
-	to := target{uri: u.String(), tls: u.Scheme == "https"}
-	port := u.Port()
-	if port == "" {
-		port = map[bool]string{false: "80", true: "443"}[to.tls]
-	}
-	to.addr = net.JoinHostPort(u.Hostname(), port)
+	to := target{uri: u.String()}
+	to.addr, to.tls = hook.Address(u)
 	return to, nil
 }

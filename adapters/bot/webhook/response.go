@@ -4,10 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/url"
-	"strings"
 
 	"turnout/adapters"
+	"turnout/adapters/clean"
 	"turnout/adapters/message"
 )
 
@@ -16,7 +15,6 @@ const (
 	maxTextBytes = 64 << 10 // of all parts together
 	maxChoices   = 32
 	maxSources   = 32
-	maxNameBytes = 256 // of intents, reasons, titles
 	// A calculated confidence may miss the ends of 0..1 by this much.
 	confidenceSlack = 1e-6
 )
@@ -161,16 +159,16 @@ func readPart(v any) (p message.Part, err error) {
 	case nil:
 		return p, nil
 	case string:
-		p.Text = cleanText(v)
+		p.Text = clean.Text(v)
 		return p, nil
 	case map[string]any:
 		text, ok := v["text"].(string)
 		if !ok && v["text"] != nil {
 			return p, fmt.Errorf("text is not a string")
 		}
-		p.Text = cleanText(text)
+		p.Text = clean.Text(text)
 		if lang, ok := v["lang"].(string); ok && len(lang) <= 35 {
-			p.Lang = cleanName(lang)
+			p.Lang = clean.Name(lang)
 		}
 		for _, name := range []string{"choices", "buttons", "quick_replies"} {
 			if p.Choices = append(p.Choices, readChoices(v[name])...); len(p.Choices) > maxChoices {
@@ -179,7 +177,7 @@ func readPart(v any) (p message.Part, err error) {
 		}
 		for _, name := range []string{"link", "image", "attachment"} {
 			if link, ok := v[name].(string); ok && p.Link == "" {
-				p.Link = cleanLink(link)
+				p.Link = clean.Link(link)
 			}
 		}
 		return p, nil
@@ -199,7 +197,7 @@ func readChoices(v any) []message.Choice {
 		case map[string]any:
 			c = message.Choice{ID: first(item, "id", "payload", "value"), Label: first(item, "label", "title", "text")}
 		}
-		c.ID, c.Label = cleanName(c.ID), cleanName(c.Label)
+		c.ID, c.Label = clean.Name(c.ID), clean.Name(c.Label)
 		if c.ID == "" {
 			c.ID = c.Label
 		}
@@ -242,7 +240,7 @@ func readName(field string, v any) (string, error) {
 	if !ok {
 		return "", fmt.Errorf("%s is not a string", field)
 	}
-	return cleanName(s), nil
+	return clean.Name(s), nil
 }
 
 func readFlag(field string, v any) (*bool, error) {
@@ -269,9 +267,9 @@ func readHandoff(field string, v any) (*adapters.HandoffRequest, error) {
 		if v == "" {
 			return nil, nil
 		}
-		return &adapters.HandoffRequest{Reason: cleanName(v)}, nil
+		return &adapters.HandoffRequest{Reason: clean.Name(v)}, nil
 	case map[string]any:
-		return &adapters.HandoffRequest{Reason: cleanName(first(v, "reason")), Queue: cleanName(first(v, "queue"))}, nil
+		return &adapters.HandoffRequest{Reason: clean.Name(first(v, "reason")), Queue: clean.Name(first(v, "queue"))}, nil
 	}
 	return nil, fmt.Errorf("%s is neither true or false, nor a reason, nor an object", field)
 }
@@ -288,61 +286,16 @@ func readSources(field string, v any) ([]adapters.Source, error) {
 	for _, item := range list[:min(len(list), maxSources)] {
 		switch item := item.(type) {
 		case string:
-			if link := cleanLink(item); link != "" {
+			if link := clean.Link(item); link != "" {
 				sources = append(sources, adapters.Source{URL: link})
 			} else {
-				sources = append(sources, adapters.Source{Title: cleanName(item)})
+				sources = append(sources, adapters.Source{Title: clean.Name(item)})
 			}
 		case map[string]any:
-			sources = append(sources, adapters.Source{Title: cleanName(first(item, "title", "name")), URL: cleanLink(first(item, "url", "link"))})
+			sources = append(sources, adapters.Source{Title: clean.Name(first(item, "title", "name")), URL: clean.Link(first(item, "url", "link"))})
 		default:
 			return nil, fmt.Errorf("%s has something that is neither a string nor an object", field)
 		}
 	}
 	return sources, nil
-}
-
-// cleanText keeps valid UTF-8 with "\n" as line end and without control characters other than it and tab.
-func cleanText(s string) string {
-	if printable(s) {
-		return s
-	}
-	s = strings.ToValidUTF8(s, "\uFFFD")
-	s = strings.ReplaceAll(strings.ReplaceAll(s, "\r\n", "\n"), "\r", "\n")
-	return strings.Map(func(r rune) rune {
-		if r < ' ' && r != '\n' && r != '\t' || r >= 0x7f && r <= 0x9f {
-			return -1
-		}
-		return r
-	}, s)
-}
-
-// printable reports whether s is ASCII without control characters other than newline and tab.
-func printable(s string) bool {
-	for i := 0; i < len(s); i++ {
-		if c := s[i]; c >= 0x7f || c < ' ' && c != '\n' && c != '\t' {
-			return false
-		}
-	}
-	return true
-}
-
-// cleanName is cleanText for one short line.
-func cleanName(s string) string {
-	if s = cleanText(s); strings.ContainsAny(s, "\n\t") {
-		s = strings.NewReplacer("\n", " ", "\t", " ").Replace(s)
-	}
-	if len(s) > maxNameBytes {
-		s = strings.ToValidUTF8(s[:maxNameBytes], "")
-	}
-	return strings.TrimSpace(s)
-}
-
-// cleanLink returns an absolute http or https URL, and "" for everything else.
-func cleanLink(s string) string {
-	u, err := url.Parse(strings.TrimSpace(s))
-	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || len(s) > 2048 {
-		return ""
-	}
-	return u.String()
 }

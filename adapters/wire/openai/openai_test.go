@@ -227,8 +227,13 @@ data: {"choices":[{"index":0,"delta":{},"finish_reason":"tool_calls"}]}
 	}
 	whole := hello + stop + "data: [DONE]\n\n"
 	cutBefore := len(hello) + strings.Index(stop, "}]}") // up to there the end is not said
+	first := strings.Index(whole, "\n")
 	for n := range cutBefore {
-		if got, err := feed(t, whole[:n], 1<<20); !errors.Is(err, openai.ErrCut) {
+		want := openai.ErrCut
+		if n < first {
+			want = openai.ErrMalformed
+		}
+		if got, err := feed(t, whole[:n], 1<<20); !errors.Is(err, want) {
 			t.Fatalf("cut after %d bytes: %+v, %v", n, got, err)
 		}
 	}

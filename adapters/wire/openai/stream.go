@@ -19,6 +19,7 @@ type Stream struct {
 	cr    bool // the last line ended with CR: a LF that follows belongs to it
 	done  bool
 	reply bool // something of a reply was there
+	any   bool // an event was there
 }
 
 // ErrCut says that a stream ended before the reply did.
@@ -56,31 +57,38 @@ func (s *Stream) Feed(b []byte) error {
 // Done reports whether the server has said that the stream is over.
 func (s *Stream) Done() bool { return s.done }
 
-// Reply returns the reply when no more bytes come. It is ErrCut when the server neither said how the reply ended nor that
-// the stream is over. The last event counts without the empty line after it.
+// Reply returns the reply when no more bytes come. It is ErrCut when there were events, but the server neither said how the
+// reply ended nor that the stream is over. The last event counts without the empty line after it.
 func (s *Stream) Reply() (Reply, error) {
 	if !s.done && len(s.rest) > 0 {
 		rest := s.rest
 		s.rest = nil
 		if err := s.line(rest); err != nil {
-			return Reply{}, ErrCut // the middle of an event
+			return Reply{}, s.middle(err)
 		}
 	}
 	if !s.done {
 		if err := s.event(); err != nil {
-			if e := (*Error)(nil); errors.As(err, &e) {
-				return Reply{}, err
-			}
-			return Reply{}, ErrCut
+			return Reply{}, s.middle(err)
 		}
 	}
 	switch {
+	case !s.any:
+		return Reply{}, fmt.Errorf("%w: the stream has no event", ErrMalformed)
 	case !s.done && s.g.reply.Finish == "":
 		return Reply{}, ErrCut
 	case !s.reply:
 		return Reply{}, fmt.Errorf("%w: the stream has no choice", ErrMalformed)
 	}
 	return s.g.done(), nil
+}
+
+// middle says what is wrong with a last event that was never ended and cannot be read: most likely it was cut.
+func (s *Stream) middle(err error) error {
+	if e := (*Error)(nil); errors.As(err, &e) || !s.any {
+		return err
+	}
+	return ErrCut
 }
 
 var byteOrderMark = []byte("\xef\xbb\xbf")
@@ -113,13 +121,14 @@ func (s *Stream) event() error {
 	case len(data) == 0:
 		return nil
 	case string(data) == "[DONE]":
-		s.done = true
+		s.done, s.any = true, true
 		return nil
 	}
 	c, err := decodeCompletion(data)
 	if err != nil {
 		return err
 	}
+	s.any = true
 	s.g.head(c)
 	for i := range c.Choices {
 		choice := &c.Choices[i]
