@@ -299,6 +299,19 @@ type Source struct {
 	URL   string
 }
 
+// Directory is the tenant's own system that knows its customers: a CRM, a shop, a bank's core. It is asked by what a channel
+// verified of a customer, and by nothing else.
+type Directory interface {
+	// Asks names whom a Look for p would ask for: the same for the same question, and for no other. ok is false when p holds
+	// none of the identities that the directory goes by; it is not asked then.
+	Asks(p *message.Profile) (question string, ok bool)
+	// Look asks once. What the system does not know is an Account with Unknown set, not an error. An error should be a
+	// *LookError; its text holds nothing of the customer, of the answer, and no secret.
+	Look(ctx context.Context, p *message.Profile) (message.Account, error)
+	// Close ends what runs. It is called once.
+	Close() error
+}
+
 // Deps is what the gateway gives to every adapter it builds.
 type Deps struct {
 	// Tenant and Key name the instance: Key is the channel's public key or the bot's name.

@@ -78,3 +78,35 @@ func (e *BotError) Error() string {
 }
 
 func (e *BotError) Unwrap() error { return e.Err }
+
+// LookErrorKind says how a look into a directory failed.
+type LookErrorKind string
+
+// The ways in which a look fails.
+const (
+	LookTimeout     LookErrorKind = "timeout"     // no whole answer before the deadline
+	LookUnreachable LookErrorKind = "unreachable" // no connection, or it broke before a response
+	LookStatus      LookErrorKind = "status"      // an HTTP status that says neither what there is nor that there is nothing
+	LookGarbage     LookErrorKind = "garbage"     // a response that is not what the mapping reads
+	LookTooLarge    LookErrorKind = "too_large"   // a response over the limit
+	LookRefused     LookErrorKind = "refused"     // the address is not allowed (SSRF guard)
+)
+
+// LookError is the result of a failed look into a directory.
+type LookError struct {
+	Kind   LookErrorKind
+	Status int // HTTP status, for LookStatus
+	Err    error
+}
+
+func (e *LookError) Error() string {
+	switch {
+	case e.Status != 0:
+		return fmt.Sprintf("the directory answered status %d", e.Status)
+	case e.Err != nil:
+		return fmt.Sprintf("directory %s: %v", e.Kind, e.Err)
+	}
+	return "directory " + string(e.Kind)
+}
+
+func (e *LookError) Unwrap() error { return e.Err }

@@ -13,12 +13,16 @@ type NewChannel func(Spec, Deps) (Channel, error)
 // NewBot builds a bot from its section of the configuration.
 type NewBot func(Spec, Deps) (Bot, error)
 
+// NewDirectory builds a directory from its section of the configuration.
+type NewDirectory func(Spec, Deps) (Directory, error)
+
 // Registry maps the names of adapters to constructors. It is a value: the zero value is empty, each composition root and
 // each test has its own. It is not safe for use while it is changed.
 type Registry struct {
 	channels map[string]NewChannel
 	push     map[string]bool
 	bots     map[string]NewBot
+	dirs     map[string]NewDirectory
 	shared   []Route
 }
 
@@ -52,6 +56,14 @@ func (r *Registry) AddBot(name string, build NewBot) {
 	r.bots[name] = build
 }
 
+// AddDirectory adds or replaces a directory adapter.
+func (r *Registry) AddDirectory(name string, build NewDirectory) {
+	if r.dirs == nil {
+		r.dirs = map[string]NewDirectory{}
+	}
+	r.dirs[name] = build
+}
+
 // AddShared adds endpoints that belong to no one channel, such as files that all channels of an adapter have in common.
 func (r *Registry) AddShared(routes ...Route) { r.shared = append(r.shared, routes...) }
 
@@ -76,11 +88,23 @@ func (r *Registry) BuildBot(name string, s Spec, d Deps) (Bot, error) {
 	return build(s, d)
 }
 
+// BuildDirectory builds a directory; an unknown name is an error that lists the known ones.
+func (r *Registry) BuildDirectory(name string, s Spec, d Deps) (Directory, error) {
+	build, ok := r.dirs[name]
+	if !ok {
+		return nil, unknown("profile", name, r.DirectoryNames())
+	}
+	return build(s, d)
+}
+
 // ChannelNames returns the names of the channel adapters, sorted.
 func (r *Registry) ChannelNames() []string { return slices.Sorted(maps.Keys(r.channels)) }
 
 // BotNames returns the names of the bot adapters, sorted.
 func (r *Registry) BotNames() []string { return slices.Sorted(maps.Keys(r.bots)) }
+
+// DirectoryNames returns the names of the directory adapters, sorted.
+func (r *Registry) DirectoryNames() []string { return slices.Sorted(maps.Keys(r.dirs)) }
 
 func unknown(kind, name string, known []string) error {
 	return fmt.Errorf("unknown %s adapter %q: this build has %s", kind, name, strings.Join(known, ", "))

@@ -7,6 +7,7 @@ import (
 	"turnout/adapters/bot/openai"
 	"turnout/adapters/bot/webhook"
 	"turnout/adapters/callback"
+	"turnout/adapters/profile"
 	"turnout/adapters/web"
 	"turnout/adapters/web/widget"
 )
@@ -19,5 +20,6 @@ func Registry() adapters.Registry {
 	r.AddShared(widget.Routes()...)
 	r.AddBot("openai", openai.New)
 	r.AddBot("webhook", webhook.New)
+	r.AddDirectory("http", profile.New)
 	return r
 }

@@ -17,6 +17,9 @@ func TestRegistry(t *testing.T) {
 	if got := r.BotNames(); !slices.Equal(got, []string{"openai", "webhook"}) {
 		t.Errorf("bots: %v", got)
 	}
+	if got := r.DirectoryNames(); !slices.Equal(got, []string{"http"}) {
+		t.Errorf("directories: %v", got)
+	}
 	if _, err := r.BuildChannel("fax", nil, adapters.Deps{}); err == nil || !strings.Contains(err.Error(), "web") {
 		t.Errorf("an unknown name: %v, want an error that lists the known ones", err)
 	}
