@@ -30,6 +30,7 @@ type assembly struct {
 	tenants  map[string]*pipeline.Tenant
 	bots     map[partKey]*botPart
 	channels map[partKey]*channelPart
+	profiles map[partKey]*profilePart
 	list     []*pipeline.Channel
 	push     []outbox.Channel
 	accounts *api.Accounts
@@ -62,7 +63,7 @@ type channelPart struct {
 func (g *Gateway) assemble(ctx context.Context, cfg *config.Config, sets map[string]resource.Version, old *assembly) (_ *assembly, err error) {
 	a := &assembly{
 		cfg: cfg, sets: sets, tenants: map[string]*pipeline.Tenant{},
-		bots: map[partKey]*botPart{}, channels: map[partKey]*channelPart{}, archived: map[string][]resource.Archived{},
+		bots: map[partKey]*botPart{}, channels: map[partKey]*channelPart{}, profiles: map[partKey]*profilePart{}, archived: map[string][]resource.Archived{},
 	}
 	defer func() {
 		if err != nil {
@@ -81,6 +82,9 @@ func (g *Gateway) assemble(ctx context.Context, cfg *config.Config, sets map[str
 		a.tenants[t.Name] = tenantOf(t, g.cfg.Limits)
 		bots, err := g.botsOf(a, t, old, secrets[t.Name])
 		if err != nil {
+			return nil, err
+		}
+		if err := g.profileOf(a, t, old, secrets[t.Name]); err != nil {
 			return nil, err
 		}
 		if err := g.channelsOf(a, t, old, bots, secrets[t.Name]); err != nil {
@@ -215,6 +219,7 @@ func (g *Gateway) channelsOf(a *assembly, t *config.Tenant, old *assembly, bots 
 		before := part(old, func(o *assembly) *channelPart { return o.channels[key] })
 		p := &channelPart{instance: instanceOf(c.Adapter, c.Config, t.Name, c.Key)}
 		pc := &pipeline.Channel{Key: c.Key, Tenant: a.tenants[t.Name], Bot: bots[c.Bot], ReopenWithin: c.ReopenWithin, Push: g.o.Registry.Pushes(c.Adapter)}
+		a.served(t, c, pc)
 		if before != nil && before.same(p.print, secret) {
 			p = before
 		} else {
@@ -323,7 +328,7 @@ func (a *assembly) routes() []adapters.Route {
 
 // closeParts closes the parts of a that keep does not have.
 func (g *Gateway) closeParts(a, keep *assembly) {
-	if err := errors.Join(closeAll(a.channelsWithout(keep)), closeAll(a.botsWithout(keep))); err != nil {
+	if err := errors.Join(closeAll(a.channelsWithout(keep)), closeAll(a.botsWithout(keep)), closeAll(a.profilesWithout(keep))); err != nil {
 		g.log.Error("closing what is not to be in force", "err", err)
 	}
 }

@@ -92,6 +92,16 @@ func Check(ctx context.Context, cfg *config.Config, reg adapters.Registry) (Chec
 			}
 			ch.Close()
 		}
+		if p := t.Profile; p != nil {
+			d := dry
+			d.Tenant, d.Key = t.Name, p.Name
+			dir, err := reg.BuildDirectory(p.Adapter, p.Config, d)
+			if err != nil {
+				faults = append(faults, p.Config.Locate(err)...)
+			} else {
+				dir.Close()
+			}
+		}
 		var sources []rules.Source
 		for _, r := range t.Rules {
 			sources = append(sources, rules.Source{Name: r.Name, Data: r.Data})

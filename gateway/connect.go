@@ -52,8 +52,9 @@ type connection struct {
 
 // Connect looks at what Check leaves alone, and what a start would fail of or go wrong with later: that the keys and all
 // secrets can be read, and by nobody else; that the data folder can be written; that the store opens and its root key is
-// this one, or which process has it; and that the servers of bots can be reached. It sends nothing to anybody and changes
-// nothing but for what opening a store does. cfg is free of faults.
+// this one, or which process has it; and that the servers of bots and of profile lookups can be reached. It sends nothing to
+// anybody, but for asking a profile lookup for the made-up customer that its section names for this, and changes nothing but
+// for what opening a store does. cfg is free of faults.
 func Connect(ctx context.Context, o Options) []Finding {
 	o = o.withDefaults()
 	c := &connection{o: o}
@@ -209,6 +210,13 @@ func (c *connection) tenant(ctx context.Context, t *config.Tenant, secrets func(
 			err = errors.Join(c.reach(ctx, channel), channel.Close())
 		}
 		c.located("channel "+ch.Name, ch.At, ch.Config, "can be built", err)
+	}
+	if p := t.Profile; p != nil {
+		dir, err := c.o.Registry.BuildDirectory(p.Adapter, p.Config, c.deps(t.Name, p.Name, secretsAt(p.At, secret)))
+		if err == nil {
+			err = errors.Join(c.reach(ctx, dir), dir.Close())
+		}
+		c.located("profile "+p.Name, p.At, p.Config, "can be reached", err)
 	}
 	for _, a := range t.Agents {
 		if _, err := account(handle, a, secretsAt(a.At, secret)); err != nil {

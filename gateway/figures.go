@@ -30,6 +30,13 @@ func (g *Gateway) figures() metrics.State {
 			BreakerOpen: !o.OpenUntil.IsZero(), NeedsOperator: o.NeedsOperator,
 		})
 	}
+	for tenant, l := range g.lookups() {
+		n := l.Stats()
+		s.Profiles = append(s.Profiles, metrics.ProfileState{
+			Tenant: tenant, Fresh: n.Fresh, Stale: n.Stale, Missing: n.Missing, Entries: n.Entries, Running: n.Running,
+			Bytes: n.Bytes, BreakerOpen: n.BreakerOpen,
+		})
+	}
 	for _, t := range g.pipeline.Tenants() {
 		s.Queues = append(s.Queues, g.queueFigures(ctx, t)...)
 	}

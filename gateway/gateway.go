@@ -20,6 +20,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -35,6 +36,7 @@ import (
 	"turnout/gateway/console"
 	"turnout/gateway/fault"
 	"turnout/gateway/id"
+	"turnout/gateway/lookup"
 	"turnout/gateway/metrics"
 	"turnout/gateway/outbox"
 	"turnout/gateway/pipeline"
@@ -81,6 +83,8 @@ type Gateway struct {
 	rules    *ruleWatch
 	now      func() time.Time
 	people   people
+	looked   func(tenant, outcome string, took time.Duration)
+	profiles atomic.Pointer[map[string]*lookup.Lookup] // by tenant, those in force
 	cleanup  cleanup
 	cancel   context.CancelFunc
 	// endOutbox ends the dispatching of sends; nil before Start.
@@ -134,6 +138,7 @@ func New(ctx context.Context, o Options) (_ *Gateway, err error) {
 	g.vault = vault.New(g.store, derive(g.root, "vault", "digests"))
 
 	figures := metrics.New(version(), g.figures)
+	g.looked = figures.Looked
 	counted := g.store.Subscribe(figures.Commit)
 	g.cleanup.add("metrics", func(context.Context) error { return counted.Close() })
 
@@ -172,6 +177,7 @@ func New(ctx context.Context, o Options) (_ *Gateway, err error) {
 	}
 	g.pipeline.Replace(g.running.list)
 	g.people.Store(g.running.accounts)
+	g.profiles.Store(g.running.lookups())
 	g.outbox = outbox.New(ctx, outbox.Options{
 		Store: g.store, IDs: ids, Now: o.Now, Channels: g.running.push, Faults: o.Faults, Alarm: g.channelAlarm,
 		Log: o.Log.With("component", "outbox"),
@@ -220,14 +226,14 @@ func (g *Gateway) admin(signer *audit.Signer, detector signal.Detector) []api.Ro
 	))
 }
 
-// closeBots closes the bots that are in force, and all that no longer is.
+// closeBots closes the bots and the profile lookups that are in force, and all that no longer is.
 func (g *Gateway) closeBots() error {
 	g.changing.Lock()
 	defer g.changing.Unlock()
 	for c := range g.retired {
 		g.bury(c)
 	}
-	return closeAll(g.running.botsWithout(nil))
+	return closeAll(append(g.running.botsWithout(nil), g.running.profilesWithout(nil)...))
 }
 
 func closeAll(list []io.Closer) error {

@@ -85,6 +85,7 @@ func (g *Gateway) changeConfig(
 	g.pipeline.Replace(next.list)
 	g.outbox.Replace(next.push)
 	g.people.Store(next.accounts)
+	g.profiles.Store(next.lookups())
 	swap()
 	g.running = next
 	g.retire(old, next)
@@ -149,8 +150,8 @@ func (g *Gateway) publish(ctx context.Context, a *assembly, by string) (out reso
 	return out, nil
 }
 
-// retire closes what next does not have any more: channels that customers are on at once, bots and what sends when
-// whatever still asks them has an answer.
+// retire closes what next does not have any more: channels that customers are on at once, bots, profile lookups and what
+// sends when whatever still asks them has an answer.
 func (g *Gateway) retire(old, next *assembly) {
 	if err := closeAll(old.pulling(next)); err != nil {
 		g.log.Error("closing channels that are no longer in force", "err", err)
@@ -159,7 +160,7 @@ func (g *Gateway) retire(old, next *assembly) {
 	for _, p := range old.bots {
 		grace = max(grace, turnsOfGrace*p.bot.Deadline)
 	}
-	for _, c := range append(old.botsWithout(next), old.pushing(next)...) {
+	for _, c := range slices.Concat(old.botsWithout(next), old.profilesWithout(next), old.pushing(next)) {
 		g.retired[c] = time.AfterFunc(grace, func() {
 			g.changing.Lock()
 			defer g.changing.Unlock()

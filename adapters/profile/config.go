@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
-	"time"
 
 	"turnout/adapters/hook"
 )
@@ -21,8 +20,6 @@ type Config struct {
 	Headers map[string]string `yaml:"headers"`
 	// Request maps JSON fields of the body of a POST to expressions over subject, email, phone, name, level and fields.
 	Request map[string]string `yaml:"request"`
-	// Timeout is the most that one request may take; default 2 s.
-	Timeout time.Duration `yaml:"timeout"`
 	// Response says where in the answer to find what.
 	Response ResponseConfig `yaml:"response"`
 	// MaxResponse is the largest answer in bytes; default 256 KiB. MaxConns bounds requests at a time; default 16.
@@ -47,8 +44,6 @@ type ResponseConfig struct {
 }
 
 const (
-	defaultTimeout     = 2 * time.Second
-	maxTimeout         = 30 * time.Second
 	defaultMaxResponse = 256 << 10
 	defaultMaxConns    = 16
 	defaultMaxTickets  = 10
@@ -58,7 +53,6 @@ const (
 
 func (c *Config) complete() (*template, error) {
 	fill(&c.Method, "GET")
-	fill(&c.Timeout, defaultTimeout)
 	fill(&c.MaxResponse, defaultMaxResponse)
 	fill(&c.MaxConns, defaultMaxConns)
 	fill(&c.MaxTickets, defaultMaxTickets)
@@ -76,7 +70,6 @@ func (c *Config) complete() (*template, error) {
 	check(c.Method == "POST" || len(c.Request) == 0, "request: is the body of a POST; write method: POST, or put what is asked for into the url")
 	check(err != nil || len(t.holes) > 0 || len(c.Request) > 0,
 		"url: says nothing of whom to ask for; put {subject}, {email} or {phone} into it, or into request")
-	check(c.Timeout > 0 && c.Timeout <= maxTimeout, "timeout: must lie between 0s and 30s")
 	check(c.MaxResponse > 0 && c.MaxResponse <= 4<<20, "max_response: must lie between 1 byte and 4 MiB")
 	check(c.MaxConns > 0 && c.MaxConns <= 1000, "max_conns: must lie between 1 and 1000")
 	check(c.MaxTickets > 0 && c.MaxTickets <= maxTickets, "max_tickets: must lie between 1 and 20")

@@ -217,7 +217,7 @@ func (d *Directory) Look(ctx context.Context, p *message.Profile) (message.Accou
 	if !ok {
 		return message.Account{}, garbage("the profile has not what the directory is asked by")
 	}
-	ctx, cancel := context.WithTimeout(ctx, d.cfg.Timeout)
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stop := context.AfterFunc(d.life, cancel)
 	defer stop()

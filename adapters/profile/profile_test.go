@@ -394,7 +394,6 @@ func TestSections(t *testing.T) {
 		"url: https://x.example/{subject}\nmethod: DELETE\n" + ok:                          "method: must be",
 		"url: https://x.example/{subject}\nrequest: {a: subject}\n" + ok:                   "request: is the body of a POST",
 		"url: https://x.example/\nmethod: POST\nrequest: {a: address}\n" + ok:              "request.a: ",
-		"url: https://x.example/{subject}\ntimeout: 1h\n" + ok:                             "timeout: must lie",
 		"url: https://x.example/{subject}\nmax_tickets: 50\n" + ok:                         "max_tickets: must lie",
 		"url: https://x.example/{subject}\nresponse: {fields: {a-b: body.x}}\n":            "response.fields: a name",
 		"url: https://x.example/{subject}\nresponse: {fields: {a: 'body.('}}\n":            "response.fields.a: ",

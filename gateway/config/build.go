@@ -65,6 +65,13 @@ func (l *loader) add(t *Tenant, r *resource) {
 		t.Agents = append(t.Agents, l.newAgent(r))
 	case "rules":
 		l.addRules(t, r)
+	case "profile":
+		p := l.newProfile(r)
+		if t.Profile == nil {
+			t.Profile = p
+			break
+		}
+		l.faults.add(r.whole.find("kind"), "a tenant has one profile lookup; the first is at %s", t.Profile.At)
 	}
 }
 

@@ -28,6 +28,7 @@ func (l *loader) link() {
 			}
 		}
 		l.linkAgents(t, queues)
+		l.linkProfile(t)
 	}
 	for _, u := range l.uses {
 		queues := names(u.tenant.Queues, func(q *Queue) string { return q.Name })
@@ -119,6 +120,16 @@ func (l *loader) linkAgents(t *Tenant, queues []string) {
 		case len(a.Queues) == 0 && (a.Role == RoleAgent || a.Role == RoleSupervisor):
 			l.faults.add(a.spec.find("queues"), `the agent works in no queue; list some, or write queues: ["*"] for all`)
 		}
+	}
+}
+
+func (l *loader) linkProfile(t *Tenant) {
+	if t.Profile == nil {
+		return
+	}
+	channels := names(t.Channels, func(c *Channel) string { return c.Name })
+	for i, c := range t.Profile.Channels {
+		l.refer(t.Profile.spec, "channel", c, channels, "channels", strconv.Itoa(i))
 	}
 }
 

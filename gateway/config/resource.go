@@ -115,8 +115,8 @@ func startOf(d *ast.DocumentNode) int {
 
 // kinds are the resource kinds that this build serves; other kinds of the file format are known but refused.
 var (
-	kinds     = []string{"tenant", "channel", "bot", "queue", "agent", "rules"}
-	notServed = []string{"connection", "calendar", "profile"}
+	kinds     = []string{"tenant", "channel", "bot", "queue", "agent", "rules", "profile"}
+	notServed = []string{"connection", "calendar"}
 )
 
 // names are what tenants and resources are called.

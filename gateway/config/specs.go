@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"turnout/adapters"
@@ -32,6 +33,8 @@ type Tenant struct {
 	Bots     []*Bot     `yaml:"-"`
 	Queues   []*Queue   `yaml:"-"`
 	Agents   []*Agent   `yaml:"-"`
+	// Profile is how the tenant's own system is asked who a customer is; nil: it is not.
+	Profile *Profile `yaml:"-"`
 	// Rules are the sources of the tenant's rules, sorted by name.
 	Rules []RuleSource `yaml:"-"`
 	// RulesPublished is set when rules are published to the running node; Rules is empty then. RulesFrom is the resource
@@ -99,6 +102,38 @@ type Breaker struct {
 	Failures int           `yaml:"failures"`
 	Window   time.Duration `yaml:"window"`
 	OpenFor  time.Duration `yaml:"open_for"`
+}
+
+// Profile is how a tenant's own system is asked who a customer is to it.
+type Profile struct {
+	At      Pos    `yaml:"-"`
+	Name    string `yaml:"-"`
+	Adapter string `yaml:"adapter"` // "http" by default
+	// Channels are those whose customers it is asked for; all by default.
+	Channels []string `yaml:"channels"`
+	// Levels are the ways of authentication, as channels report them, that are enough; any by default.
+	Levels []string `yaml:"levels"`
+	// LateWait is how long a bot's turn waits for the first answer about a customer, at most.
+	LateWait time.Duration `yaml:"late_wait"`
+	// FreshFor is how long an answer is as good as a new one, StaleFor how long after that it may be used while the system is
+	// asked again.
+	FreshFor time.Duration `yaml:"fresh_for"`
+	StaleFor time.Duration `yaml:"stale_for"`
+	// Deadline bounds one call, Concurrency the calls at a time, CacheEntries and CacheBytes what is kept in memory.
+	Deadline     time.Duration `yaml:"deadline"`
+	Concurrency  int           `yaml:"concurrency"`
+	CacheEntries int           `yaml:"cache_entries"`
+	CacheBytes   int64         `yaml:"cache_bytes"`
+	Breaker      Breaker       `yaml:"breaker"`
+	// Config is the adapter's.
+	Config Section `yaml:"config"`
+
+	spec Section
+}
+
+// Serves reports whether the customers of a channel are asked for.
+func (p *Profile) Serves(channel string) bool {
+	return len(p.Channels) == 0 || slices.Contains(p.Channels, channel)
 }
 
 // Queue is where conversations wait for people.

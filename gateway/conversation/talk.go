@@ -360,7 +360,7 @@ func (c SetProfile) decide(d *Draft) error {
 
 // SetAccount records what the tenant's own system said of the customer's profile, also on a closed conversation. ErrStale
 // when the profile is another one by now, ErrNothing when what is there is not older. Turn, Rules and Inputs are for an
-// account that came in time for a turn, see Profiled.
+// account that came in time for a turn, see Profiled; it may then be the one that is there.
 type SetAccount struct {
 	Account message.Account
 	Turn    string
@@ -375,7 +375,7 @@ func (c SetAccount) decide(d *Draft) error {
 	if p := d.State.Profile; p == nil || p.Subject != c.Account.Subject {
 		return ErrStale
 	}
-	if was := d.State.Account; was != nil && !c.Account.At.After(was.At) {
+	if was := d.State.Account; was != nil && !c.Account.At.After(was.At) && (c.Turn == "" || was.At.After(c.Account.At)) {
 		return ErrNothing
 	}
 	d.emit(&Profiled{Account: &c.Account, Turn: c.Turn, Rules: c.Rules, Inputs: c.Inputs})

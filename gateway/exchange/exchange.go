@@ -28,11 +28,13 @@ type Inputs struct {
 	BotQueue string `json:"bot_queue,omitempty"`
 	// BareOff: the message was a bare word for a person, and the tenant does not want those to be requests.
 	BareOff bool `json:"bare_off,omitempty"`
+	// AccountOff: what the conversation holds of the customer's account was too old to be seen.
+	AccountOff bool `json:"account_off,omitempty"`
 }
 
 // Encode returns the stored form, nil for nothing.
 func (in Inputs) Encode() json.RawMessage {
-	if in.Queues == nil && in.Tripped == nil && in.Zone == 0 && in.Queue == "" && in.BotQueue == "" && !in.BareOff {
+	if in.Queues == nil && in.Tripped == nil && in.Zone == 0 && in.Queue == "" && in.BotQueue == "" && !in.BareOff && !in.AccountOff {
 		return nil
 	}
 	b, err := json.Marshal(in)
@@ -111,9 +113,7 @@ func (r *reader) see(i int) error {
 		rec := r.record(e, &r.state, d.Rules)
 		x := &rec.Exchange
 		x.Phase, x.Message, x.Scores, x.Lang = rules.Inbound, d.In, d.Scores, d.Memory.Language
-		if d.In.Profile != nil {
-			x.Profile, x.Account = d.In.Profile, r.state.AccountOf(d.In.Profile)
-		}
+		Identified(x, d.In.Profile)
 		rec.Memory, rec.Model = d.Memory, d.Model
 		inputs := d.Inputs
 		if i+1 < len(r.events) {
@@ -159,6 +159,9 @@ func (r *reader) add(rec Recorded, inputs json.RawMessage) error {
 		}
 	}
 	rec.Exchange.Queues = rec.Inputs.Queues
+	if rec.Inputs.AccountOff {
+		rec.Exchange.Account = nil
+	}
 	if z := rec.Inputs.Zone; z != 0 {
 		rec.Exchange.Now = rec.Exchange.Now.In(time.FixedZone("", z))
 	}

@@ -3,6 +3,7 @@ package exchange
 import (
 	"slices"
 
+	"turnout/adapters/message"
 	"turnout/gateway/conversation"
 	"turnout/rules"
 )
@@ -37,10 +38,19 @@ func LateMessages(events []conversation.Event, t *conversation.Turn) (list []Lat
 }
 
 // Show puts the message into what rules see of the conversation.
-func (m *LateMessage) Show(x *rules.Exchange, s *conversation.State) {
+func (m *LateMessage) Show(x *rules.Exchange) {
 	x.Phase, x.Message, x.Scores, x.Lang = rules.Inbound, m.In, m.Scores, m.Memory.Language
-	if m.In.Profile != nil {
-		x.Profile, x.Account = m.In.Profile, s.AccountOf(m.In.Profile)
+	Identified(x, m.In.Profile)
+}
+
+// Identified puts the profile that came with a message into what rules see of the conversation, nil for none. An account
+// that is another's is not seen with it.
+func Identified(x *rules.Exchange, p *message.Profile) {
+	if p == nil {
+		return
+	}
+	if x.Profile = p; x.Account != nil && x.Account.Subject != p.Subject {
+		x.Account = nil
 	}
 }
 
@@ -58,7 +68,7 @@ func (r *reader) late(i int, d *conversation.Profiled) error {
 	for _, m := range LateMessages(r.events[:i], t) {
 		rec := r.record(e, &s, d.Rules)
 		rec.Turn, rec.Memory, rec.Model, rec.Late, rec.Acted = d.Turn, m.Memory, m.Model, true, m.Acted
-		m.Show(&rec.Exchange, &s)
+		m.Show(&rec.Exchange)
 		inputs := d.Inputs
 		for k := i + 1; k < len(r.events) && r.events[k].Op == e.Op; k++ {
 			dec, ok := r.events[k].Data.(*conversation.Decision)

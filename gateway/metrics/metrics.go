@@ -35,6 +35,9 @@ type Metrics struct {
 	turnTime   *prometheus.HistogramVec
 	calls      *prometheus.CounterVec
 	callTime   *prometheus.HistogramVec
+	looks      *prometheus.CounterVec
+	lookTime   *prometheus.HistogramVec
+	lateWaits  *prometheus.CounterVec
 	sent       *prometheus.CounterVec
 	status     *prometheus.CounterVec
 	decisions  *prometheus.CounterVec
@@ -79,6 +82,9 @@ func New(version string, state func() State) *Metrics {
 	m.turnTime = histogram("turnout_turn_duration_seconds", "Time from the start of a turn to its durable end.", seconds, "tenant", "channel")
 	m.calls = counter("turnout_bot_calls_total", "Calls of a bot, by how they ended.", "tenant", "bot", "outcome")
 	m.callTime = histogram("turnout_bot_call_duration_seconds", "Time that calls of a bot took.", seconds, "tenant", "bot")
+	m.looks = counter("turnout_profile_lookups_total", "Calls of a tenant's own system about customers, by how they ended.", "tenant", "outcome")
+	m.lookTime = histogram("turnout_profile_lookup_duration_seconds", "Time that calls of a tenant's own system took.", seconds, "tenant")
+	m.lateWaits = counter("turnout_profile_waits_total", "Turns that waited for what the tenant's own system says, by whether it came in time.", "tenant", "channel", "outcome")
 	m.sent = counter("turnout_messages_sent_total", "Messages to customers, by who spoke.", "tenant", "channel", "by")
 	m.status = counter("turnout_delivery_status_total", "Steps in the delivery of messages over push channels.", "tenant", "channel", "status")
 	m.decisions = counter("turnout_rules_decisions_total", "Decisions, by what they did and in which phase.", "tenant", "kind", "phase")
@@ -127,6 +133,17 @@ func (m *Metrics) Accepted(tenant, channel, outcome string, took time.Duration) 
 func (m *Metrics) Called(tenant, bot, outcome string, took time.Duration) {
 	m.calls.WithLabelValues(tenant, bot, outcome).Inc()
 	m.callTime.WithLabelValues(tenant, bot).Observe(took.Seconds())
+}
+
+// Looked is told of a call of a tenant's own system about a customer: "found", "unknown", or the kind of its error.
+func (m *Metrics) Looked(tenant, outcome string, took time.Duration) {
+	m.looks.WithLabelValues(tenant, outcome).Inc()
+	m.lookTime.WithLabelValues(tenant).Observe(took.Seconds())
+}
+
+// Waited is told of a turn that waited for such a call: "in_time", "late" or "failed".
+func (m *Metrics) Waited(tenant, channel, outcome string) {
+	m.lateWaits.WithLabelValues(tenant, channel, outcome).Inc()
 }
 
 // Answered is told how long a turn took that ended in a durable decision.

@@ -25,10 +25,11 @@ const canary = "canary-7319"
 func standing() metrics.State {
 	return metrics.State{
 		Ready: true, Store: store.Health{OK: true, Level: "embedded, fsync", Free: 1 << 30, Fsync: 200 * time.Microsecond},
-		Queues:  []metrics.QueueState{{Tenant: "acme", Queue: "support", Waiting: 3, Present: 2, Oldest: 90 * time.Second}},
-		Bots:    []metrics.BotState{{Tenant: "acme", Bot: "legacy", Running: 4, Line: 1, BreakerOpen: true}},
-		Senders: []metrics.SenderState{{Tenant: "acme", Channel: "acme.crm", Attempts: 9, Sent: 7, Dead: 1}},
-		Sealed:  42 * time.Second, Unsent: 2,
+		Queues:   []metrics.QueueState{{Tenant: "acme", Queue: "support", Waiting: 3, Present: 2, Oldest: 90 * time.Second}},
+		Bots:     []metrics.BotState{{Tenant: "acme", Bot: "legacy", Running: 4, Line: 1, BreakerOpen: true}},
+		Senders:  []metrics.SenderState{{Tenant: "acme", Channel: "acme.crm", Attempts: 9, Sent: 7, Dead: 1}},
+		Profiles: []metrics.ProfileState{{Tenant: "acme", Fresh: 5, Stale: 2, Missing: 3, Entries: 7, Running: 1, Bytes: 9000, BreakerOpen: true}},
+		Sealed:   42 * time.Second, Unsent: 2,
 		Alarms: []metrics.AlarmState{{Tenant: "acme", Alarm: "rules.tripped", Subject: "breaks"}},
 	}
 }
@@ -78,6 +79,8 @@ func used(t *testing.T) *metrics.Metrics {
 	m.Accepted("acme", "acme.web", pipeline.OutcomeAccepted, time.Millisecond)
 	m.Accepted("acme", "acme.web", pipeline.OutcomeDuplicate, time.Millisecond)
 	m.Called("acme", "legacy", "ok", 20*time.Millisecond)
+	m.Looked("acme", "found", 20*time.Millisecond)
+	m.Waited("acme", "acme.web", "in_time")
 	m.Answered("acme", "acme.web", 25*time.Millisecond)
 	m.Requested("/v1/agent/queue", "GET", 200, time.Millisecond)
 	return m

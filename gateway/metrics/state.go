@@ -16,6 +16,8 @@ type State struct {
 	Queues  []QueueState
 	Bots    []BotState
 	Senders []SenderState
+	// Profiles are the profile lookups of the configuration.
+	Profiles []ProfileState
 	// Sealed is how long ago the audit chains were sealed, below 0 when they were not yet; Unsent are the checkpoints whose
 	// copies are not outside.
 	Sealed time.Duration
@@ -42,6 +44,16 @@ type BotState struct {
 	BreakerOpen   bool
 }
 
+// ProfileState is a tenant's profile lookup. The counts are since it was built.
+type ProfileState struct {
+	Tenant string
+	// Fresh, Stale and Missing are what was at hand when somebody wanted to know of a customer.
+	Fresh, Stale, Missing uint64
+	Entries, Running      int
+	Bytes                 int64
+	BreakerOpen           bool
+}
+
 // SenderState is a push channel. The counts are since the start of the process.
 type SenderState struct {
 	Tenant, Channel                                             string
@@ -58,6 +70,8 @@ type collector struct {
 	waiting, present, oldest          *prometheus.Desc
 	running, line, botOpen            *prometheus.Desc
 	attempts, senderOpen, needsPerson *prometheus.Desc
+	cached, entries, bytes            *prometheus.Desc
+	looking, lookupOpen               *prometheus.Desc
 	sealed, unsent                    *prometheus.Desc
 	alarm                             *prometheus.Desc
 }
@@ -82,6 +96,11 @@ func newCollector(state func() State) *collector {
 	c.attempts = desc("turnout_outbox_attempts_total", "Attempts to send over a push channel, by how they ended; begun counts all.", "tenant", "channel", "outcome")
 	c.senderOpen = desc("turnout_outbox_breaker_open", "1 while the breaker keeps sends from a channel's provider.", "tenant", "channel")
 	c.needsPerson = desc("turnout_outbox_needs_operator", "1 while no message leaves until somebody mends something.", "tenant", "channel")
+	c.cached = desc("turnout_profile_cache_total", "Looks for what is at hand of a customer, by what was found: fresh, stale, missing.", "tenant", "found")
+	c.entries = desc("turnout_profile_cache_entries", "Customers of whom something is at hand.", "tenant")
+	c.bytes = desc("turnout_profile_cache_bytes", "About how many bytes the cache of customers takes.", "tenant")
+	c.looking = desc("turnout_profile_lookups_running", "Calls of a tenant's own system under way.", "tenant")
+	c.lookupOpen = desc("turnout_profile_breaker_open", "1 while the breaker keeps calls from a tenant's own system.", "tenant")
 	c.sealed = desc("turnout_audit_checkpoint_age_seconds", "Time since all chains that had moved were sealed.")
 	c.unsent = desc("turnout_audit_unsent_checkpoints", "Checkpoints whose copies are not outside yet.")
 	c.alarm = desc("turnout_alarm", "1 for each thing that is wrong although the node serves, such as a rule that is left out.", "tenant", "alarm", "subject")
@@ -127,6 +146,15 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		}
 		gauge(c.senderOpen, truth(o.BreakerOpen), o.Tenant, o.Channel)
 		gauge(c.needsPerson, truth(o.NeedsOperator), o.Tenant, o.Channel)
+	}
+	for _, p := range s.Profiles {
+		for found, n := range map[string]uint64{"fresh": p.Fresh, "stale": p.Stale, "missing": p.Missing} {
+			ch <- prometheus.MustNewConstMetric(c.cached, prometheus.CounterValue, float64(n), p.Tenant, found)
+		}
+		gauge(c.entries, float64(p.Entries), p.Tenant)
+		gauge(c.bytes, float64(p.Bytes), p.Tenant)
+		gauge(c.looking, float64(p.Running), p.Tenant)
+		gauge(c.lookupOpen, truth(p.BreakerOpen), p.Tenant)
 	}
 	if s.Sealed >= 0 {
 		gauge(c.sealed, s.Sealed.Seconds())

@@ -108,6 +108,7 @@ func (p *Pipeline) plan(ctx context.Context, ch *Channel, snap *store.Snapshot, 
 	now := p.ms()
 	d, step := p.draft(ch, snap, op, in.From, now)
 	p.reopen(d, ch)
+	p.recall(d, ch, in.Profile)
 	judged, err := p.judgeInbound(ctx, ch, &d.State, in, now)
 	if err != nil {
 		return nil, unavailable(err)
@@ -125,7 +126,7 @@ func (p *Pipeline) plan(ctx context.Context, ch *Channel, snap *store.Snapshot, 
 	}
 	pl := &plan{received: d.Events[len(d.Events)-1]}
 	step.Dedupe = []store.Dedupe{{From: in.From, ID: in.ID, Seq: d.State.Seq}}
-	if err := p.applyInbound(d, ch, judged, partition(step.Ref)); err != nil {
+	if err := p.applyInbound(d, ch, judged, partition(step.Ref), d.State.Seq, ""); err != nil {
 		return nil, fmt.Errorf("acting on the inbound rules: %w", err)
 	}
 	lease := store.Lease{}
@@ -165,6 +166,9 @@ func (p *Pipeline) draft(ch *Channel, snap *store.Snapshot, op store.Token, from
 	must(d.Do(open))
 	if snap != nil && snap.State.Profile != nil { // who the customer is does not end with a conversation
 		must(d.Do(conversation.SetProfile{Profile: *snap.State.Profile}))
+		if a := snap.State.AccountOf(nil); a != nil {
+			must(d.Do(conversation.SetAccount{Account: *a}))
+		}
 	}
 	setIdle(d, ch, now)
 	return d, step
@@ -197,6 +201,9 @@ func (p *Pipeline) acted(pl *plan) {
 		p.offer(pl.flight)
 	} else if pl.step.State.Working() {
 		p.await(pl.step.Ref, pl.step.State)
+	}
+	if pl.flight == nil { // a turn sees to it itself
+		p.refresh(pl.step.Ref, p.channel(pl.step.State.From.Channel), pl.step.State.Profile)
 	}
 }
 

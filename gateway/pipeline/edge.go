@@ -94,12 +94,20 @@ func (e *Edge) owner(ctx context.Context, r store.Ref, s *conversation.State) me
 // Identify implements adapters.Inbox. An address without a conversation gets one, so that nothing has to be remembered
 // elsewhere.
 func (e *Edge) Identify(ctx context.Context, from message.Address, pr message.Profile) error {
-	_, err := e.onCurrent(ctx, from, func(d *conversation.Draft) error {
+	ch := e.ch()
+	r, err := e.onCurrent(ctx, from, func(d *conversation.Draft) error {
 		if d.State.Profile != nil && reflect.DeepEqual(*d.State.Profile, pr) {
 			return nil // a page that loads again says nothing new
 		}
-		return d.Do(conversation.SetProfile{Profile: pr})
+		if err := d.Do(conversation.SetProfile{Profile: pr}); err != nil {
+			return err
+		}
+		e.p.recall(d, ch, nil)
+		return nil
 	})
+	if err == nil {
+		e.p.refresh(r, ch, &pr) // before the first message comes
+	}
 	return err
 }
 

@@ -35,26 +35,29 @@ func (p *Pipeline) judgeInbound(ctx context.Context, ch *Channel, s *conversatio
 	set, version := book.Current()
 	j := judgement{version: version}
 	j.scores, j.memory = p.Detector.Customer(in.Text, in.Lang, s.Memory)
-	if in.Text == "" {
-		j.lang = in.Lang
-	}
 	x, rested, err := p.exchange(ctx, ch, s, set, now)
 	if err != nil {
 		return j, err
 	}
 	x.Phase, x.Message, x.Scores, x.Lang = rules.Inbound, in, j.scores, j.memory.Language
-	if in.Profile != nil {
-		x.Profile = in.Profile
-	}
+	exchange.Identified(x, in.Profile)
 	j.verdict = p.eval(book, version, set, x)
 	j.inputs = rested
 	j.handoff, j.say = ch.Tenant.settings().Inbound(&j.verdict, s, &in, &j.inputs)
+	j.named(&in)
+	return j, nil
+}
+
+// named completes a judgement about a message with what decided, and in which language to speak.
+func (j *judgement) named(in *message.Inbound) {
 	if j.handoff != nil {
 		j.rule = j.handoff.Rule
 	} else if j.say != nil {
 		j.rule = j.say.Rule
 	}
-	return j, nil
+	if in.Text == "" {
+		j.lang = in.Lang
+	}
 }
 
 // judgeAnswer lets the rules that the turn began with look at the bot's whole answer.
@@ -103,6 +106,7 @@ func (p *Pipeline) exchange(ctx context.Context, ch *Channel, s *conversation.St
 		OpenedAt: time.UnixMilli(s.OpenedAt), Now: time.UnixMilli(now), Tags: s.Tags,
 	}
 	in := exchange.Inputs{Tripped: set.Tripped()}
+	x.Account, in.AccountOff = ch.account(s, now)
 	_, in.Zone = x.Now.Zone()
 	if set.ReadsQueues() { // figures of people cost a look around: only for rules that ask
 		q, err := p.queueViews(ctx, ch.Tenant)
@@ -149,11 +153,11 @@ func (j *judgement) kind() conversation.DecisionKind {
 	return exchange.InboundKind(&j.verdict, j.handoff, j.say)
 }
 
-// applyInbound does to the draft what the inbound rules decided.
-func (p *Pipeline) applyInbound(d *conversation.Draft, ch *Channel, j judgement, part int) error {
-	seq := d.State.Seq
+// applyInbound does to the draft what the inbound rules decided about the message at seq; turn is the turn at whose start
+// they did, empty when they did as it came.
+func (p *Pipeline) applyInbound(d *conversation.Draft, ch *Channel, j judgement, part int, seq uint64, turn string) error {
 	dec := p.decision(j)
-	dec.Phase, dec.Seq = conversation.Inbound, seq
+	dec.Phase, dec.Seq, dec.Turn = conversation.Inbound, seq, turn
 	if dec.Kind = j.kind(); dec.Kind == "" {
 		return nil // nothing matched: the turn's own decision will say so for both phases
 	}
@@ -170,12 +174,12 @@ func (p *Pipeline) applyInbound(d *conversation.Draft, ch *Channel, j judgement,
 	case j.say != nil:
 		text, lang := j.say.For(cmp.Or(d.State.Memory.Language, j.lang))
 		say := p.sent(part, text, lang)
-		say.Rule = j.say.Rule
+		say.Rule, say.Turn = j.say.Rule, turn
 		return d.Do(conversation.Say{Sent: say})
 	case j.handoff != nil && wasBot:
 		text, lang := texts.handoff(cmp.Or(d.State.Memory.Language, j.lang))
 		say := p.sent(part, text, lang)
-		say.Rule = j.handoff.Rule
+		say.Rule, say.Turn = j.handoff.Rule, turn
 		return d.Do(conversation.Say{Sent: say})
 	}
 	return nil

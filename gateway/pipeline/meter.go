@@ -14,6 +14,8 @@ type Meter interface {
 	Accepted(tenant, channel, outcome string, took time.Duration)
 	// Called: a call of a bot ended: "ok", an adapters.BotErrorKind or "breaker_open".
 	Called(tenant, bot, outcome string, took time.Duration)
+	// Waited: a turn waited for what the tenant's own system says of the customer. outcome is one of the Wait… constants.
+	Waited(tenant, channel, outcome string)
 	// Answered: a turn that a bot answered ended in a durable commit, took after it was begun.
 	Answered(tenant, channel string, took time.Duration)
 }
@@ -30,6 +32,7 @@ type noMeter struct{}
 
 func (noMeter) Accepted(string, string, string, time.Duration) {}
 func (noMeter) Called(string, string, string, time.Duration)   {}
+func (noMeter) Waited(string, string, string)                  {}
 func (noMeter) Answered(string, string, time.Duration)         {}
 
 func acceptOutcome(r adapters.Receipt, err error) string {

@@ -62,6 +62,8 @@ type Options struct {
 	Meter    Meter // nil: none
 	// Notify is told the names that a rule wants to have told; it must not block. nil drops them.
 	Notify func(Notice)
+	// After is time.After; nil for that of the process.
+	After func(time.Duration) <-chan time.Time
 	// BotCalls bounds the bot calls under way on this node; 0: DefaultBotCalls. Bound changes it.
 	BotCalls int
 }
@@ -120,6 +122,11 @@ type Channel struct {
 	ReopenWithin time.Duration
 	// Push says that the channel's provider has to be sent what is said: it goes through the outbox.
 	Push bool
+	// Lookup says who the channel's customers are to the tenant's own system; nil: nobody does. A turn waits for it until
+	// LateWait after it began, and rules see what it said for AccountFor.
+	Lookup     Lookup
+	LateWait   time.Duration
+	AccountFor time.Duration
 	// BotCalls bounds the calls to bots for this channel; 0: nothing but the bounds of its bots does.
 	BotCalls int
 
@@ -143,6 +150,8 @@ type Pipeline struct {
 	mu    sync.Mutex
 	stop  bool
 	group sync.WaitGroup
+
+	looking sync.Map // of store.Ref: conversations for whom a lookup is under way that nobody waits for
 }
 
 // routing is which channel there is, and whose bots. It is never changed, only replaced.
@@ -155,6 +164,9 @@ type routing struct {
 func New(ctx context.Context, o Options) *Pipeline {
 	if o.Meter == nil {
 		o.Meter = noMeter{}
+	}
+	if o.After == nil {
+		o.After = time.After
 	}
 	p := &Pipeline{Options: o, hub: newHub(), wake: make(chan struct{}, 1), crew: worker.New()}
 	p.root, p.abort = context.WithCancelCause(ctx)

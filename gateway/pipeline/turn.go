@@ -35,6 +35,11 @@ type flight struct {
 	turn     conversation.Turn
 	lease    store.Lease
 	deadline time.Time // on this process' clock
+	// profile and account are what the customer is known by, and what rules have seen of that; late is until when the turn
+	// may wait for more.
+	profile *message.Profile
+	account *message.Account
+	late    time.Time
 	// known are events of the turn's range that are at hand; what is missing is read from the log.
 	known []conversation.Event
 	flown bool
@@ -65,8 +70,11 @@ func (f *flight) leave() {
 // newFlight makes the flight of the turn that d has just started. The caller has entered place.
 func (p *Pipeline) newFlight(d *conversation.Draft, ch *Channel, bot *Bot, place *place, ref store.Ref) *flight {
 	now := p.Now()
-	f := &flight{ref: ref, ch: ch, bot: bot, place: place, turn: *d.State.Turn, deadline: now.Add(bot.Deadline), known: d.Events}
-	f.lease = store.Lease{Token: store.Token(p.IDs.Token()), Until: now.Add(bot.Deadline + leaseMargin).UnixMilli()}
+	late := now.Add(ch.lateWait(&d.State))
+	f := &flight{ref: ref, ch: ch, bot: bot, place: place, turn: *d.State.Turn, deadline: late.Add(bot.Deadline), known: d.Events}
+	f.lease = store.Lease{Token: store.Token(p.IDs.Token()), Until: late.Add(bot.Deadline + leaseMargin).UnixMilli()}
+	f.late, f.profile = late, d.State.Profile
+	f.account, _ = ch.account(&d.State, d.Now())
 	return f
 }
 
@@ -126,6 +134,13 @@ const boardingMargin = time.Second
 func (p *Pipeline) run(f *flight) {
 	defer f.leave() // where nothing else did: a turn that could not be prepared, a panic
 	asked, err := p.ready(f)
+	over := false
+	if err == nil {
+		over, err = p.late(f)
+	}
+	if over {
+		return
+	}
 	if err != nil {
 		p.Log.Error("preparing a turn", "conversation", f.ref.ID, "turn", f.turn.ID, "err", err)
 		p.drop(f)

@@ -156,11 +156,21 @@ type setup struct {
 	page        int           // the most that the views of people hand out at a time
 	calls       int           // the bot calls of the node at a time
 	share       fair.Share
+	lookup      pipeline.Lookup
+	after       func(time.Duration) <-chan time.Time
+	clock       *clock // nil: one that runs
+	still       bool   // it stands from now on
 }
 
 func newWorld(t *testing.T, s setup) *world {
 	t.Helper()
 	w := &world{t: t, fs: vfs.NewMem(), clock: &clock{}, bot: newScripted(), notes: make(chan pipeline.Notice, 100)}
+	if s.clock != nil {
+		w.clock = s.clock
+	}
+	if s.still {
+		w.clock.still = time.Now().Truncate(time.Millisecond)
+	}
 	w.ids = id.NewSource(rand.Reader, w.clock.Now)
 	var err error
 	if w.tenant, err = store.NewTenant("acme"); err != nil {
@@ -218,12 +228,15 @@ func (w *world) start(s setup) {
 		BareRequests: !s.noBare, IdleNew: s.idle, CaptureOver: s.captureOver, Limits: s.limits, Share: s.share,
 	}
 	channels := []*pipeline.Channel{{Key: "acme.web", Tenant: tenant, Bot: w.ladder, ReopenWithin: 30 * time.Minute, Push: s.push}}
+	if s.lookup != nil {
+		channels[0].Lookup, channels[0].LateWait, channels[0].AccountFor = s.lookup, 300*time.Millisecond, time.Hour
+	}
 	if s.second != nil {
 		channels = append(channels, &pipeline.Channel{Key: "acme.second", Tenant: tenant, Bot: s.second, ReopenWithin: 30 * time.Minute})
 	}
 	w.p = pipeline.New(ctx, pipeline.Options{
 		Store: paged{st, s.page}, IDs: w.ids, Now: w.clock.Now, Detector: detector, Log: slog.New(slog.NewTextHandler(&w.logs, nil)),
-		Channels: channels, BotCalls: s.calls,
+		Channels: channels, BotCalls: s.calls, After: s.after,
 		Faults: w.inject,
 		Notify: func(n pipeline.Notice) { w.notes <- n },
 	})
