@@ -556,7 +556,8 @@ type Record struct {
 
 // Hints are lossy wake-ups: a reader always reads again by sequence.
 type Hints interface {
-	// Subscribe calls f after each durable commit, from the committing goroutine: f must not block. Closing ends it.
+	// Subscribe calls f after each durable commit, from the committing goroutine: f must not block. Closing ends it. Where
+	// several nodes share the store, f also hears of the commits of the others, from a goroutine of the store.
 	Subscribe(f func(Hint)) io.Closer
 }
 
@@ -565,6 +566,9 @@ type Hint struct {
 	Ref    Ref
 	State  *conversation.State
 	Events []conversation.Event
+	// Remote is set when another node committed it. State is the conversation as it was found afterwards; several commits
+	// may be one hint.
+	Remote bool
 }
 
 // Health is the state of a store.

@@ -244,7 +244,7 @@ func testOutboxInFlight(t *testing.T, w *world) {
 	w.push(r, w.rowFor(r, "one"), w.rowFor(r, "two"))
 	one, err := w.lease(r)
 	w.noErr(err, "leasing")
-	w.reopen()
+	w.restart()
 	if done := w.commit(w.handoff(r, w.load(r))); !slices.Equal(done.InFlight, []string{one.Row.Out.ID}) {
 		t.Errorf("in flight after a restart: %v", done.InFlight)
 	}
@@ -322,7 +322,7 @@ func testOutboxChannels(t *testing.T, w *world) {
 	w.push(r, w.rowFor(r, "one"))
 	other := w.open(b)
 	w.push(other, w.rowFor(other, "two"))
-	w.reopen()
+	w.restart()
 	ask := func(ten store.Tenant, channel string) []store.Ref {
 		t.Helper()
 		refs, _, err := w.Store.Pending(t.Context(), ten, channel, w.clock.Milli(), 10)
@@ -348,7 +348,7 @@ func testOutboxRestart(t *testing.T, w *world) {
 	w.push(r, w.rowFor(r, "one"), w.rowFor(r, "two"))
 	one, err := w.lease(r)
 	w.noErr(err, "leasing")
-	w.reopen()
+	w.restart()
 	if p := w.pending(); len(p) != 1 {
 		t.Errorf("pending after a restart: %v", p)
 	}

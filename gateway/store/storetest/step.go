@@ -201,13 +201,24 @@ func testLease(t *testing.T, w *world) {
 		t.Errorf("lease = %+v, want six", l)
 	}
 
-	// A restart ends all calls.
+	// A restart ends all calls, at once or with their time.
 	w.reopen()
+	if w.Shared {
+		if l := w.load(r).Lease; l.Token != "six" || !l.Live(w.clock.Milli()) {
+			t.Errorf("another process sees the lease %+v", l)
+		}
+		w.clock.Move(hidden)
+	}
 	if l := w.load(r).Lease; l.Live(w.clock.Milli()) {
 		t.Errorf("after a restart: %+v", l)
 	}
 	st = w.step(r, w.load(r), botActor, conversation.RetakeTurn{})
-	st.Holding = "six"
+	if w.Shared { // until another takes it, the call that outlasted its time may still end
+		st.Take = store.Lease{Token: "seven", Until: w.clock.Milli() + 1000}
+		w.commit(st)
+		st = w.step(r, w.load(r), botActor, conversation.RetakeTurn{})
+	}
+	st.Holding, st.Take = "six", store.Lease{}
 	_, err = w.Store.Commit(t.Context(), st)
 	w.wantErr(err, store.ErrStale, "holding a lease of the process before")
 }

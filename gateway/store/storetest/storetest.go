@@ -49,6 +49,9 @@ type Opened struct {
 	Store store.Store
 	// Reopen ends the store as a stop of the process would and opens it again.
 	Reopen func() store.Store
+	// Shared is set for a store that several processes share: what a process has taken outlasts it until its time is over,
+	// because its other processes cannot know that it is gone.
+	Shared bool
 	// KnownFor is for how long a message id is known.
 	KnownFor time.Duration
 	// Forgotten is after what time at the latest an id is no longer known.
@@ -147,6 +150,14 @@ func (w *world) newTenant(name string) store.Tenant {
 }
 
 func (w *world) reopen() { w.Store = w.Reopen() }
+
+// restart is reopen, and the time after which nothing is left that the process before had taken.
+func (w *world) restart() {
+	w.reopen()
+	if w.Shared {
+		w.clock.Move(hidden)
+	}
+}
 
 var (
 	customer = conversation.Actor{Kind: conversation.Customer}

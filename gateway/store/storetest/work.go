@@ -46,7 +46,7 @@ func testWork(t *testing.T, w *world) {
 	st = w.step(r, w.load(r), system, conversation.RetakeTurn{})
 	st.Take = store.Lease{Token: "three", Until: w.clock.Milli() + 1000}
 	w.commit(st)
-	w.reopen()
+	w.restart()
 	if jobs, _ := w.due(); len(jobs) != 1 {
 		t.Errorf("after a restart during a call: %v", jobs)
 	}
@@ -105,7 +105,7 @@ func testTimers(t *testing.T, w *world) {
 		t.Errorf("firing what has fired: %v", err)
 	}
 	w.do(a, system, conversation.SetTimer{Timer: conversation.Timer{Name: "y"}}) // taken away
-	w.reopen()
+	w.restart()
 	if l := only(); len(l) != 1 || l[0] != want[0] {
 		t.Errorf("left: %v, want %v", l, want[:1])
 	}
