@@ -6,6 +6,8 @@
 #   RUN_CONFIG      a settings file that `make run` serves, with a legacy bot beside it, in place of the demo
 #   RUN_FLAGS       added to `bin/turnout serve` by `make run`: --listen 127.0.0.1:9090
 #   TESTFLAGS       added to `go test` by `make test` and `make race`
+#   REDIS           the redis-server of the tests of the shared store (Debian's, which is installed if it is missing; its service
+#                   is not left running)
 #   CHROMIUM        the browser of `make test-browser` (Debian's, which is installed if it is missing)
 #   BENCHFLAGS      added to `bin/turnout bench` by `make bench`
 
@@ -38,12 +40,16 @@ BROWSER_READY := $(BROWSER)/node_modules/.package-lock.json
 WEB_APPS  := adapters/web/widget gateway/console
 WEB_BUILT := $(WEB_APPS:%=$(CACHE)/web/%.built)
 
+REDIS ?= redis-server
+
 export CHROMIUM
 
 # Tests that drive the legacy bot read its folder from here; without the variable they are not part of `go test`.
 export TURNOUT_LEGACYBOT := $(CURDIR)/$(LEGACYBOT)
 # So is the folder with the client generator.
 export TURNOUT_OPENAPI := $(CURDIR)/$(OPENAPI)
+# And those of the shared store this server; with the variable a missing one is a failure.
+export TURNOUT_REDIS := $(REDIS)
 export TURNOUT_SCALE
 
 GO_DIRS   := $(wildcard adapters gateway rules sidecar deploy)
@@ -63,7 +69,7 @@ build: need-go $(WEB_BUILT) ## build bin/turnout with its web apps
 	@CGO_ENABLED=0 go build -trimpath -o bin/turnout ./gateway/cmd/turnout
 
 .PHONY: test
-test: need-go need-curl $(LEGACYBOT_READY) $(OPENAPI_READY) $(WEB_BUILT) ## run all tests; installs what they need
+test: need-go need-curl need-redis $(LEGACYBOT_READY) $(OPENAPI_READY) $(WEB_BUILT) ## run all tests; installs what they need
 	@TURNOUT_WEB_BUILT=1 go test -timeout 12m $(TESTFLAGS) ./...
 	@$(MAKE) --no-print-directory test-web test-browser
 
@@ -75,11 +81,11 @@ test-browser: need-chromium $(BROWSER_READY) build ## drive browsers against the
 	@cd $(BROWSER) && npm test --silent
 
 .PHONY: race
-race: need-go need-gcc ## run the tests of the concurrent packages with the race detector
+race: need-go need-gcc need-redis ## run the tests of the concurrent packages with the race detector
 	@CGO_ENABLED=1 go test -race -short -timeout 20m $(TESTFLAGS) $(RACE_DIRS:%=./%/...)
 
 .PHONY: soak
-soak: need-go need-curl $(LEGACYBOT_READY) $(OPENAPI_READY) ## run the long tests at full scale (hours)
+soak: need-go need-curl need-redis $(LEGACYBOT_READY) $(OPENAPI_READY) ## run the long tests at full scale (hours)
 	@TURNOUT_SCALE=full go test -count=1 -timeout 6h $(TESTFLAGS) ./gateway/...
 
 .PHONY: bench
@@ -88,7 +94,7 @@ bench: build ## compare the gateway with bare proxies and print ratios
 	@bin/turnout bench $(BENCHFLAGS)
 
 .PHONY: fuzz
-fuzz: need-go ## run every fuzz target for FUZZTIME
+fuzz: need-go need-redis ## run every fuzz target for FUZZTIME
 	@for package in $$(go list ./...); do \
 		listed=$$(go test -list '^Fuzz' $$package) || { echo "$$listed"; exit 1; }; \
 		for target in $$(grep '^Fuzz' <<<"$$listed" || true); do \
@@ -170,7 +176,7 @@ define installed
 	}
 endef
 
-.PHONY: need-go need-node need-curl need-gcc need-chromium
+.PHONY: need-go need-node need-curl need-gcc need-chromium need-redis
 need-go:
 	$(call at-least,Go,$(GO_MIN),go env GOVERSION,Get it from https://go.dev/dl/ and put its bin folder into PATH.)
 need-node:
@@ -181,3 +187,12 @@ need-gcc:
 	$(call installed,gcc,gcc libc6-dev)
 need-chromium:
 	$(if $(CHROMIUM),,$(call installed,chromium,chromium))
+# The tests start servers of their own; the one that the package starts is stopped again.
+need-redis:
+	@command -v $(REDIS) >/dev/null || fresh=1; \
+	$(MAKE) --no-print-directory install-redis; \
+	if [ -n "$${fresh:-}" ] && [ -d /run/systemd/system ]; then $$( [ "$$(id -u)" = 0 ] || echo "sudo -n" ) systemctl disable --quiet --now redis-server; fi
+
+.PHONY: install-redis
+install-redis:
+	$(call installed,$(REDIS),redis-server)

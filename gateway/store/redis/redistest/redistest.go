@@ -1,0 +1,173 @@
+// Package redistest starts Redis servers for tests: real ones, on loopback, each in a folder of its own, stopped by their
+// process.
+package redistest
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+)
+
+// Binary is the name of the server. TURNOUT_REDIS in the environment names another file.
+const Binary = "redis-server"
+
+// Find returns the file of the server. Where there is none the test ends: as a failure when TURNOUT_REDIS is set, as
+// `make test` does, and as not run otherwise.
+func Find(t testing.TB) string {
+	t.Helper()
+	name := os.Getenv("TURNOUT_REDIS")
+	if name == "" {
+		name = Binary
+	}
+	path, err := exec.LookPath(name)
+	if err != nil {
+		if os.Getenv("TURNOUT_REDIS") != "" {
+			t.Fatalf("TURNOUT_REDIS is set and there is no server: %v", err)
+		}
+		t.Skip("there is no redis-server here; make test installs it and runs this test")
+	}
+	return path
+}
+
+// Server is a running server.
+type Server struct {
+	t    testing.TB
+	bin  string
+	dir  string
+	port int
+	args []string
+	cmd  *exec.Cmd
+}
+
+// Durable are the settings under which nothing acknowledged is lost when the process dies.
+func Durable() []string {
+	return []string{"--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction"}
+}
+
+// Start starts a server with settings as on its command line. It is stopped at the end of the test.
+func Start(t testing.TB, settings ...string) *Server {
+	t.Helper()
+	s := &Server{t: t, bin: Find(t), dir: t.TempDir(), args: settings}
+	s.start(0)
+	t.Cleanup(s.Kill)
+	return s
+}
+
+// Addr returns the server's address.
+func (s *Server) Addr() string { return fmt.Sprintf("127.0.0.1:%d", s.port) }
+
+// Dir returns its folder.
+func (s *Server) Dir() string { return s.dir }
+
+// Pid returns its process.
+func (s *Server) Pid() int { return s.cmd.Process.Pid }
+
+// Kill ends the server without a word to it, as a crash of its process does.
+func (s *Server) Kill() {
+	if s.cmd == nil {
+		return
+	}
+	_ = s.cmd.Process.Kill() // it may have ended
+	_ = s.cmd.Wait()         // it was killed
+	s.cmd = nil
+}
+
+// Restart starts a killed server again, in its folder and on its port.
+func (s *Server) Restart() {
+	s.t.Helper()
+	s.start(s.port)
+}
+
+// Client returns a client of the server, closed with the test.
+func (s *Server) Client() *goredis.Client {
+	c := goredis.NewClient(&goredis.Options{Addr: s.Addr(), Protocol: 2, DisableIdentity: true})
+	s.t.Cleanup(func() { _ = c.Close() }) // the server may be gone
+	return c
+}
+
+// attempts is how often a port is chosen: another process may take it before the server does.
+const attempts = 5
+
+func (s *Server) start(port int) {
+	s.t.Helper()
+	for range attempts {
+		if s.try(port) {
+			return
+		}
+	}
+	out, _ := os.ReadFile(filepath.Join(s.dir, "server.log"))
+	s.t.Fatalf("the server does not start; it says:\n%s", out)
+}
+
+func (s *Server) try(port int) bool {
+	s.t.Helper()
+	if port == 0 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		port = l.Addr().(*net.TCPAddr).Port
+		if err := l.Close(); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	s.port = port
+	args := append([]string{
+		"--bind", "127.0.0.1", "--port", fmt.Sprint(port), "--dir", s.dir, "--save", "", "--daemonize", "no",
+		"--logfile", filepath.Join(s.dir, "server.log"), "--loglevel", "notice",
+	}, s.args...)
+	s.cmd = exec.Command(s.bin, args...)
+	if err := s.cmd.Start(); err != nil {
+		s.t.Fatalf("starting %s: %v", s.bin, err)
+	}
+	if s.ready() {
+		return true
+	}
+	s.Kill()
+	return false
+}
+
+// startWithin is how long a server may take to load what it has on disk.
+const startWithin = 60 * time.Second
+
+// ready waits until the server answers as itself: on its port may sit another one.
+func (s *Server) ready() bool {
+	ctx, cancel := context.WithTimeout(context.Background(), startWithin)
+	defer cancel()
+	c := goredis.NewClient(&goredis.Options{Addr: s.Addr(), Protocol: 2, DisableIdentity: true, MaxRetries: -1})
+	defer c.Close()
+	for ctx.Err() == nil {
+		if s.cmd.Process == nil || ended(s.cmd.Process.Pid) {
+			return false
+		}
+		info, err := c.Info(ctx, "server").Result()
+		if err == nil && strings.Contains(info, fmt.Sprintf("process_id:%d\r\n", s.Pid())) && c.Ping(ctx).Err() == nil {
+			return true
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return false
+}
+
+// ended reports whether a child has ended and only waits to be waited for.
+func ended(pid int) bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return os.IsNotExist(err) && dirExists("/proc/self")
+	}
+	_, rest, _ := strings.Cut(string(b), ") ")
+	return strings.HasPrefix(rest, "Z")
+}
+
+func dirExists(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
+}
