@@ -106,6 +106,12 @@ func (l *loader) newBot(r *resource) *Bot {
 	check(b.Concurrency >= 1 && b.Concurrency <= 100_000, "must lie between 1 and 100000", "concurrency")
 	check(b.Breaker.Failures >= 1, "must be 1 or more", "breaker", "failures")
 	check(b.Breaker.Window >= time.Second, `must be "1s" or more`, "breaker", "window")
+	for name, n := range map[string]int64{
+		"calls_per_hour": b.Budget.CallsPerHour, "calls_per_day": b.Budget.CallsPerDay,
+		"tokens_per_hour": b.Budget.TokensPerHour, "tokens_per_day": b.Budget.TokensPerDay,
+	} {
+		check(n >= 0 && n <= 1<<50, "must be 1 or more, or left out for no limit", "budget", name)
+	}
 	check(b.Breaker.OpenFor >= time.Second, `must be "1s" or more`, "breaker", "open_for")
 	return b
 }

@@ -89,12 +89,22 @@ type Bot struct {
 	// Concurrency is the number of calls under way at a time.
 	Concurrency int     `yaml:"concurrency"`
 	Breaker     Breaker `yaml:"breaker"`
+	// Budget bounds what the bot may cost.
+	Budget Budget `yaml:"budget"`
 	// Alternate is the bot to ask when this one fails; empty for none.
 	Alternate string `yaml:"alternate"`
 	// Config is the adapter's.
 	Config Section `yaml:"config"`
 
 	spec Section
+}
+
+// Budget bounds the calls of one bot and, for bots that count in tokens, what they take. 0: no limit.
+type Budget struct {
+	CallsPerHour  int64 `yaml:"calls_per_hour"`
+	CallsPerDay   int64 `yaml:"calls_per_day"`
+	TokensPerHour int64 `yaml:"tokens_per_hour"`
+	TokensPerDay  int64 `yaml:"tokens_per_day"`
 }
 
 // Breaker stops calls to a bot for OpenFor after Failures failed ones within Window.
