@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -15,9 +13,7 @@ import (
 	"turnout/gateway/audit"
 	"turnout/gateway/audit/notary"
 	"turnout/gateway/config"
-	"turnout/gateway/id"
 	"turnout/gateway/store"
-	"turnout/gateway/store/embedded"
 	"turnout/rules"
 	"turnout/rules/signal"
 )
@@ -111,17 +107,7 @@ func ExportAudit(ctx context.Context, o Options, tenant string, w io.Writer) (_ 
 	if err != nil {
 		return audit.Counts{}, err
 	}
-	root, err := rootKey(o, o.Config)
-	if err != nil {
-		return audit.Counts{}, err
-	}
-	dir := filepath.Join(o.Config.Data, "store")
-	if _, err := os.Stat(dir); err != nil { // opening would make one
-		return audit.Counts{}, fmt.Errorf("opening the store: %w", err)
-	}
-	s, err := embedded.Open(embedded.Options{
-		Dir: dir, FS: o.FS, Root: root, IDs: id.NewSource(o.Rand, o.Now), Now: o.Now, Log: o.Log.With("component", "store"), Reserve: -1, Ballast: -1,
-	})
+	s, err := openStore(o)
 	if err != nil {
 		return audit.Counts{}, err
 	}

@@ -26,6 +26,8 @@ type Tenant struct {
 	// ReopenWithin is how long after its close a message reopens a conversation; 0 leaves it to each channel's default.
 	ReopenWithin time.Duration `yaml:"reopen_within"`
 	BotLadder    BotLadder     `yaml:"bot_ladder"`
+	// Retention is how long what is kept; nothing said is for good.
+	Retention Retention `yaml:"retention"`
 	// BareRequests says that a bare word for a person ("agent") hands over without any rule.
 	BareRequests bool `yaml:"bare_requests"`
 
@@ -54,6 +56,14 @@ type Tenant struct {
 
 	spec      Section
 	ruleFiles []document
+}
+
+// Retention is how long a tenant keeps what of a conversation after its close; 0 is for good.
+type Retention struct {
+	// Attachments are files, Messages everything that was said and known, Figures what reports count when that is gone.
+	Attachments time.Duration `yaml:"attachments"`
+	Messages    time.Duration `yaml:"messages"`
+	Figures     time.Duration `yaml:"figures"`
 }
 
 // BotLadder says what happens to conversations whose bot is down.
