@@ -189,7 +189,7 @@ func New(ctx context.Context, o Options) (_ *Gateway, err error) {
 
 	g.dead = &outbox.Dead{Store: g.store, IDs: ids, Now: o.Now}
 	g.privacy = privacy.New(privacy.Options{
-		Store: g.store, Blobs: g.store.Blobs(), IDs: ids, Now: o.Now, Policy: g.policies.of, Faults: o.Faults,
+		Store: g.store, Blobs: g.store.Blobs(), IDs: ids, Now: o.Now, Policy: g.policies.of, Forget: g.forget, Faults: o.Faults,
 		Log: o.Log.With("component", "privacy"),
 	})
 	g.queue, err = queue.New(queue.Options{

@@ -6,9 +6,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
-	"sync/atomic"
+	"turnout/adapters/message"
 	"turnout/gateway/audit"
 	"turnout/gateway/config"
 	"turnout/gateway/id"
@@ -36,6 +37,13 @@ func (p *policies) set(cfg *config.Config) {
 		all[t.Name] = privacy.Policy(t.Retention)
 	}
 	p.Store(&all)
+}
+
+// forget drops what the lookup of a tenant's own system has kept of a customer.
+func (g *Gateway) forget(t store.Tenant, p *message.Profile) {
+	if l := g.lookups()[t.Name()]; l != nil {
+		l.Forget(p)
+	}
 }
 
 // StorageLine is a line about a backup, a restore or a check: how far it has come, or with Done what came of it.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"turnout/adapters/message"
 	"turnout/gateway/conversation"
 	"turnout/gateway/fault"
 	"turnout/gateway/id"
@@ -270,7 +271,9 @@ func (p *Privacy) wipe(ctx context.Context, r store.Ref, by string, keep func(*s
 	if err != nil {
 		return err
 	}
+	var profile *message.Profile
 	err = p.commit(ctx, r, actor(by), func(snap *store.Snapshot, d *conversation.Draft, st *store.Step) (err error) {
+		profile = snap.State.Profile
 		if err := standing(holds, snap.State); err != nil {
 			return err
 		}
@@ -283,6 +286,9 @@ func (p *Privacy) wipe(ctx context.Context, r store.Ref, by string, keep func(*s
 	})
 	if errors.Is(err, store.ErrErased) {
 		return nil
+	}
+	if err == nil && profile != nil && p.o.Forget != nil {
+		p.o.Forget(r.Tenant, profile)
 	}
 	return err
 }

@@ -29,6 +29,7 @@ import (
 	"sync"
 	"time"
 
+	"turnout/adapters/message"
 	"turnout/gateway/audit"
 	"turnout/gateway/conversation"
 	"turnout/gateway/fault"
@@ -58,6 +59,8 @@ type Options struct {
 	Now   func() time.Time
 	// Policy is how long a tenant keeps what, as it is now; the zero Policy keeps everything.
 	Policy func(store.Tenant) Policy
+	// Forget, if it is not nil, drops what is remembered of a customer elsewhere than in the store.
+	Forget func(store.Tenant, *message.Profile)
 	Faults fault.Injector
 	Log    *slog.Logger
 }

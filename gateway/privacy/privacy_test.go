@@ -43,6 +43,7 @@ type world struct {
 	t      store.Tenant
 	policy privacy.Policy
 	faults fault.Injector
+	forgot []string // subjects
 }
 
 func newWorld(t *testing.T) *world {
@@ -77,6 +78,7 @@ func (w *world) open() {
 	w.Privacy = privacy.New(privacy.Options{
 		Store: w.s, Blobs: w.s.Blobs(), IDs: w.o.IDs, Now: w.clock.Now, Policy: func(store.Tenant) privacy.Policy { return w.policy },
 		Faults: func(ctx context.Context, p fault.Point) error { return w.faults.Hit(ctx, p) },
+		Forget: func(_ store.Tenant, p *message.Profile) { w.forgot = append(w.forgot, p.Subject) },
 	})
 }
 
@@ -595,6 +597,9 @@ func TestExport(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.sweep()
+	if !slices.Equal(w.forgot, []string{"s-1"}) {
+		t.Errorf("forgotten elsewhere: %q", w.forgot)
+	}
 	lines.Reset()
 	if err := copied.JSONL(t.Context(), &lines); err != nil || lines.Len() != 0 {
 		t.Errorf("after the erasure: %s, %v", lines.String(), err)
