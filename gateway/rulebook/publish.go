@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime"
 	"time"
 
 	"turnout/gateway/store"
@@ -106,6 +107,8 @@ func (b *Book) examine(sources []rules.Source) (*rules.Set, error) {
 	if len(failed) > 0 {
 		return nil, &TestsError{failed}
 	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	if slow := set.Slow(b.o.Trip.Budget, b.o.Stopwatch); len(slow) > 0 {
 		return nil, &TooSlowError{slow, b.o.Trip.Budget}
 	}

@@ -62,7 +62,8 @@ type Options struct {
 	Detector signal.Detector
 	Board    *alarm.Board
 	Now      func() time.Time
-	// Stopwatch reads a clock that only goes forward, to measure how long a rule takes; nil: the process' own.
+	// Stopwatch reads a clock that only goes forward, to measure how long a rule takes; nil: the processor time of the thread,
+	// where the system tells it. Whoever reads it stays on one thread between the readings.
 	Stopwatch func() time.Duration
 	Trip      Trip
 	Log       *slog.Logger
@@ -126,8 +127,7 @@ type Version struct {
 // New returns a book that judges by nothing yet. Configure must follow.
 func New(o Options) *Book {
 	if o.Stopwatch == nil {
-		start := time.Now()
-		o.Stopwatch = func() time.Duration { return time.Since(start) }
+		o.Stopwatch = stopwatch()
 	}
 	o.Trip = o.Trip.withDefaults()
 	b := &Book{o: o, sets: map[int]*loaded{}, broken: map[int]error{}, trips: map[tripKey]*trip{}}

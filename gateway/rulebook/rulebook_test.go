@@ -478,7 +478,7 @@ func TestLockedRulesAreNeverLeftOut(t *testing.T) {
 func TestBudget(t *testing.T) {
 	w := newWorld(t)
 	n := w.node(func(o *rulebook.Options) {
-		// Each rule reads the stopwatch twice; between the two of rule "other", 6 ms pass.
+		// Each rule reads the stopwatch twice at each of three looks; between the two of rule "other", 6 ms pass.
 		reads := 0
 		o.Stopwatch = func() time.Duration {
 			if reads++; reads%4 == 0 {
@@ -497,6 +497,32 @@ func TestBudget(t *testing.T) {
 	state, err := n.State(t.Context())
 	if err != nil || len(state.Tripped) != 1 || state.Tripped[0].Rule != "other" || !state.Tripped[0].Slow {
 		t.Errorf("left out %+v, want the slow rule alone, %v", state.Tripped, err)
+	}
+}
+
+// TestBusyMachine holds that a machine that is busy now and then leaves no sound rule out: each time it is another look at the
+// exchange that takes long.
+func TestBusyMachine(t *testing.T) {
+	for busy := range 3 {
+		w := newWorld(t)
+		looks := 0
+		n := w.node(func(o *rulebook.Options) {
+			o.Stopwatch = func() time.Duration { // one rule, read twice a look; three looks at most an exchange
+				if looks++; looks%2 == 0 && looks/2 <= 3 && looks/2-1 != busy {
+					w.watch += 6 * time.Millisecond
+				}
+				return w.watch
+			}
+		})
+		w.publish(n, files(otherRule))
+		set, v := n.Current()
+		for range 20 {
+			looks = 0
+			n.Judged(v, set, &rules.Exchange{Turns: 4}, nil, time.Second)
+		}
+		if state, err := n.State(t.Context()); err != nil || len(state.Tripped) != 0 || looks == 0 {
+			t.Errorf("left out %+v although look %d was quick (%d readings), %v", state.Tripped, busy+1, looks, err)
+		}
 	}
 }
 
