@@ -284,6 +284,7 @@ func TestBadInput(t *testing.T) {
 		{"negative hold", "reply", `{"text":"a","hold":-1}`, "bad_request"},
 		{"hold is a word", "reply", `{"text":"a","hold":"5s"}`, "bad_request"},
 		{"a script as link", "reply", `{"text":"a","link":"javascript:alert(1)"}`, "bad_request"},
+		{"large body", "reply", `{"text":"` + big + `"}`, "too_large"},
 		{"long text", "reply", `{"text":"` + big[:9<<10] + `"}`, "too_large"},
 		{"bad time", "snooze", `{"until":"tomorrow"}`, "bad_request"},
 		{"unknown queue", "transfer", `{"queue":"nowhere"}`, "bad_request"},

@@ -45,6 +45,7 @@ func (s *Server) chain(r Route) fasthttp.RequestHandler {
 				s.o.Requested(r.Path, methodOf(ctx, r), ctx.Response.StatusCode(), took)
 			}
 			s.log(ctx, r, took)
+			s.hearOut(ctx)
 		}()
 		h := &ctx.Response.Header
 		h.Set(fasthttp.HeaderXContentTypeOptions, "nosniff")
@@ -102,10 +103,6 @@ func (s *Server) body(ctx *fasthttp.RequestCtx, r Route) (*[]byte, bool) {
 		limit = r.MaxBody
 	}
 	if int64(req.Header.ContentLength()) > limit {
-		if ctx.UserValue(viaSocket) != nil {
-			// The operator is no attacker, and over a socket would see a broken pipe in place of the answer.
-			_, _ = io.CopyN(io.Discard, ctx.RequestBodyStream(), drained)
-		}
 		tooLarge(ctx)
 		return nil, false
 	}
@@ -136,9 +133,6 @@ func (s *Server) body(ctx *fasthttp.RequestCtx, r Route) (*[]byte, bool) {
 	return buf, true
 }
 
-// drained is how much of a body that is too large is read from the operator before the answer.
-const drained = 64 << 20
-
 func readAll(b []byte, r io.Reader) ([]byte, error) {
 	for {
 		if len(b) == cap(b) {
@@ -155,8 +149,7 @@ func readAll(b []byte, r io.Reader) ([]byte, error) {
 	}
 }
 
-// tooLarge answers 413. What was sent on is not read, except for a little, so that a client that is only a little over
-// the limit gets the answer instead of a reset; fasthttp closes the connection on the others.
+// tooLarge answers 413. What is still to come is read and thrown away by hearOut.
 func tooLarge(ctx *fasthttp.RequestCtx) {
 	if ctx.Request.Header.ContentLength() < 0 {
 		ctx.SetConnectionClose() // nobody knows how much is still to come

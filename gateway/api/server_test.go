@@ -16,11 +16,13 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"turnout/adapters"
+	"turnout/adapters/problem"
 )
 
 // TestDeclaredBodies: what a client merely declares costs nothing and is refused at once.
 func TestDeclaredBodies(t *testing.T) {
 	b := start(t, func(o *Options) {
+		o.Limits.ReadTimeout = 3 * time.Second // who declares and sends nothing has the whole answer after a tenth of it
 		o.Routes = append(o.Routes, adapters.Route{
 			Method: "POST", Path: "/files/{id}", MaxBody: 1 << 20, Handler: func(ctx *fasthttp.RequestCtx) {
 				n, err := io.Copy(io.Discard, ctx.RequestBodyStream())
@@ -52,6 +54,56 @@ func TestDeclaredBodies(t *testing.T) {
 	a := b.request("POST", "/files/x", strings.Repeat("x", 1<<20))
 	if a.status != 200 || string(a.body) != "1048576 <nil>" {
 		t.Errorf("a file up to the route's own limit: %d %s", a.status, a.body)
+	}
+	b.want(200, "", b.as("acme/ann", "GET", "/v1/agent/me", ""))
+}
+
+// TestRefusedWhileSending: who sends everything before reading anything gets the answer, not a reset. The control is an
+// answer to which nobody has listened: with hearOut taken out the client of this test is reset.
+func TestRefusedWhileSending(t *testing.T) {
+	b := start(t, func(o *Options) {
+		o.Limits.ReadTimeout = 5 * time.Minute // a tenth of it may pass between two writes of this test
+		o.Routes = append(o.Routes, adapters.Route{
+			Method: "POST", Path: "/files/{id}", MaxBody: 64 << 20, Handler: func(ctx *fasthttp.RequestCtx) {
+				problem.Write(ctx, fasthttp.StatusUnauthorized, problem.CodeUnauthenticated, "Who are you?")
+			},
+		})
+	})
+	auth := "Host: x\r\nAuthorization: Bearer " + b.keys["acme/ann"] + "\r\n"
+	const size = 24 << 20 // more than all buffers between two sockets take
+	for name, tt := range map[string]struct{ head, want string }{
+		"declared":        {fmt.Sprintf("POST /v1/agent/presence HTTP/1.1\r\n%sContent-Length: %d\r\n\r\n", auth, size), "413 "},
+		"nowhere":         {fmt.Sprintf("POST /nowhere HTTP/1.1\r\n%sContent-Length: %d\r\n\r\n", auth, size), "413 "},
+		"in chunks":       {fmt.Sprintf("POST /v1/agent/presence HTTP/1.1\r\n%sTransfer-Encoding: chunked\r\n\r\n%x\r\n", auth, size), "413 "},
+		"by its handler":  {fmt.Sprintf("POST /files/x HTTP/1.1\r\n%sContent-Length: %d\r\n\r\n", auth, size), "401 "},
+		"for its coding":  {fmt.Sprintf("POST /files/x HTTP/1.1\r\n%sContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n", auth, size), "415 "},
+		"with a limit":    {fmt.Sprintf("POST /files/x HTTP/1.1\r\n%sContent-Length: %d\r\n\r\n", auth, 65<<20), "413 "},
+		"and goes silent": {"POST /nowhere HTTP/1.1\r\n" + auth + "Content-Length: 1073741824\r\n\r\n", "413 "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			conn, err := net.Dial("tcp", b.server.Addr())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			piece := make([]byte, 64<<10)
+			if _, err := io.WriteString(conn, tt.head); err != nil {
+				t.Fatal(err)
+			}
+			for range size / len(piece) {
+				if _, err := conn.Write(piece); err != nil {
+					t.Fatalf("sending: %v", err)
+				}
+			}
+			if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
+				t.Fatal(err)
+			}
+			got, err := io.ReadAll(conn)
+			if err != nil || !strings.HasPrefix(string(got), "HTTP/1.1 "+tt.want) ||
+				!strings.Contains(string(got), "Connection: close") || !strings.HasSuffix(string(got), "}") {
+				t.Errorf("%v, %.300q", err, got)
+			}
+		})
 	}
 	b.want(200, "", b.as("acme/ann", "GET", "/v1/agent/me", ""))
 }
