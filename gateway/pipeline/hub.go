@@ -12,14 +12,14 @@ import (
 // hub tells the watchers of this process that a conversation has grown. It may lose what it tells; the log is the truth.
 type hub struct {
 	mu       sync.Mutex
-	watchers map[watchKey]map[*watcher]struct{}
+	watchers map[string]map[*watcher]struct{}
 	closed   bool
 }
 
 // watcher gets the hints of one key. Its channel has room for one wake-up: more add nothing.
 type watcher struct {
 	hub  *hub
-	key  watchKey
+	key  string
 	wake chan struct{}
 
 	mu     sync.Mutex
@@ -40,25 +40,17 @@ type signalFrame struct {
 
 const keepEvents = 64
 
-func newHub() *hub { return &hub{watchers: map[watchKey]map[*watcher]struct{}{}} }
-
-// watchKey is what is watched: an address, or a conversation.
-type watchKey struct {
-	tenant, conversation string
-	address              message.Address
-}
+func newHub() *hub { return &hub{watchers: map[string]map[*watcher]struct{}{}} }
 
 // addressKey is the key of those who follow an address, conversationKey of those who follow a conversation.
-func addressKey(tenant string, a message.Address) watchKey {
-	return watchKey{tenant: tenant, address: a}
+func addressKey(tenant string, a message.Address) string {
+	return "a\x00" + tenant + "\x00" + a.Channel + "\x00" + a.Address + "\x00" + a.Thread
 }
 
-func conversationKey(r store.Ref) watchKey {
-	return watchKey{tenant: r.Tenant.Name(), conversation: r.ID}
-}
+func conversationKey(r store.Ref) string { return "c\x00" + r.Tenant.Name() + "\x00" + r.ID }
 
 // watch adds a watcher; keep makes it collect the events of hints. The caller must close it.
-func (h *hub) watch(key watchKey, keep bool, other func(signalFrame)) *watcher {
+func (h *hub) watch(key string, keep bool, other func(signalFrame)) *watcher {
 	w := &watcher{hub: h, key: key, wake: make(chan struct{}, 1), keep: keep, other: other}
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -96,7 +88,7 @@ func (w *watcher) take() ([]conversation.Event, *conversation.State) {
 }
 
 // follow watches a key for a reader of another package. Signals that find no room are lost.
-func (h *hub) follow(key watchKey) adapters.Watch {
+func (h *hub) follow(key string) adapters.Watch {
 	out := &follower{signals: make(chan adapters.Signal, 16)}
 	out.w = h.watch(key, false, func(f signalFrame) {
 		select {
@@ -121,10 +113,13 @@ func (h *hub) publish(hint store.Hint) {
 	if hint.State == nil {
 		return
 	}
-	h.each([2]watchKey{addressKey(hint.Ref.Tenant.Name(), hint.State.From), conversationKey(hint.Ref)}, func(w *watcher) {
+	h.each([2]string{addressKey(hint.Ref.Tenant.Name(), hint.State.From), conversationKey(hint.Ref)}, func(w *watcher) {
 		if w.keep {
 			w.mu.Lock()
-			w.state = hint.State
+			// Word of another node's commit comes from another goroutine than that of one's own.
+			if w.state == nil || w.state.ID != hint.State.ID || w.state.Seq <= hint.State.Seq {
+				w.state = hint.State
+			}
 			if len(w.events)+len(hint.Events) <= keepEvents {
 				w.events = append(w.events, hint.Events...)
 			} else {
@@ -140,15 +135,15 @@ func (h *hub) publish(hint store.Hint) {
 }
 
 // signal passes a frame without a sequence to the watchers of a key.
-func (h *hub) signal(key watchKey, f signalFrame) {
-	h.each([2]watchKey{key}, func(w *watcher) {
+func (h *hub) signal(key string, f signalFrame) {
+	h.each([2]string{key}, func(w *watcher) {
 		if w.other != nil {
 			w.other(f)
 		}
 	})
 }
 
-func (h *hub) each(keys [2]watchKey, f func(*watcher)) {
+func (h *hub) each(keys [2]string, f func(*watcher)) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, k := range keys {
@@ -171,5 +166,5 @@ func (h *hub) close() {
 			close(w.wake)
 		}
 	}
-	h.watchers = map[watchKey]map[*watcher]struct{}{}
+	h.watchers = map[string]map[*watcher]struct{}{}
 }

@@ -59,7 +59,7 @@ func (q *Queue) WatchChanges(t store.Tenant) (wake <-chan struct{}, stop func())
 
 // hint is called by the store after each commit. It does not block.
 func (q *Queue) hint(h store.Hint) {
-	if h.State == nil || !h.State.Open() && !moved(h.Events) {
+	if h.State == nil || !h.State.Open() && !moved(h.Events) && !(h.Remote && h.State.HumanInvolved) {
 		return // the bot's business
 	}
 	q.mu.Lock()

@@ -39,7 +39,8 @@ import (
 //	{t:T}r:<kind>       records: hash by id
 //	{t:T}j {t:T}z       leased jobs; that records are still to be scrubbed
 //	{t:T}n:<key>        answers to requests, with their time to live
-//	{g}m {g}t           the store's own; wrapped keys of tenants
+//	{t:T}c              by node, the digest of the rules that it can judge by
+//	{g}m {g}t {g}n      the store's own; wrapped keys of tenants; by node, until when it is believed to live
 type keys struct {
 	prefix string
 	tags   [id.Partitions]string

@@ -22,6 +22,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	goredis "github.com/redis/go-redis/v9"
 
@@ -88,6 +89,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	listening, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s.stop = stop
 	s.listen(listening)
+	s.listeners.Go(func() { s.live(listening) })
 	return s, nil
 }
 
@@ -100,7 +102,10 @@ func (s *Store) begin(ctx context.Context) error {
 	if s.level, err = settings.judge(s.o.Wait, s.o.AllowUnsafe); err != nil {
 		return err
 	}
-	return s.identify(ctx)
+	if err := s.identify(ctx); err != nil {
+		return err
+	}
+	return s.beat(ctx)
 }
 
 // layout is the version of the keys and rows of this package.
@@ -160,10 +165,18 @@ func (s *Store) Close() error {
 	s.closing.Do(func() {
 		s.closed.Store(true)
 		s.stop()
+		s.leave()
 		s.closeErr = s.db.close()
 		s.listeners.Wait()
 	})
 	return s.closeErr
+}
+
+// leave takes this node's name away, so that nobody waits for it. Where that fails its time runs out.
+func (s *Store) leave() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = s.db.once(ctx, passing, func(p goredis.Pipeliner) { p.HDel(ctx, s.keys.global("n"), s.node) })
 }
 
 func (s *Store) now() int64 { return s.o.Now().UnixMilli() }
