@@ -173,7 +173,6 @@ func (g *Gateway) botsOf(a *assembly, t *config.Tenant, old *assembly, secret se
 		p.bot = &pipeline.Bot{
 			Name: b.Name, Bot: p.adapter, Deadline: b.Deadline, Concurrency: b.Concurrency,
 			Breaker: pipeline.BreakerSettings{Failures: uint(b.Breaker.Failures), Window: b.Breaker.Window, OpenFor: b.Breaker.OpenFor},
-			Budget:  pipeline.Budget(b.Budget),
 		}
 		if before != nil && before.adapter == p.adapter && before.bot.SameSettings(p.bot) && alternateOf(before.bot) == b.Alternate {
 			p.bot = before.bot
@@ -226,7 +225,7 @@ func (g *Gateway) channelsOf(a *assembly, t *config.Tenant, old *assembly, bots 
 		} else {
 			edge := g.pipeline.Attach(pc)
 			d := g.depsOf(t.Name, c.Key, p.recording(secret))
-			d.Inbox, d.Timeline, d.Blobs = edge, edge, edge.Files(blobs{g.store.Blobs()})
+			d.Inbox, d.Timeline, d.Blobs = edge, edge, edge.Files(blobs{g.store.blobs})
 			if pc.Push {
 				d.Deliveries = g.reports.Channel(pc.Tenant.Handle, c.Key)
 			}

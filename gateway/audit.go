@@ -13,6 +13,7 @@ import (
 	"turnout/gateway/audit"
 	"turnout/gateway/audit/notary"
 	"turnout/gateway/config"
+	"turnout/gateway/id"
 	"turnout/gateway/store"
 	"turnout/rules"
 	"turnout/rules/signal"
@@ -100,14 +101,18 @@ func AuditKey(o Options) (string, error) {
 }
 
 // ExportAudit writes the audit export of a tenant from the data folder of a node that does not run; while one does, the
-// error names its process. An empty tenant is the only one that there is, store.Operator's name that of the node itself.
+// error names its process. A store that nodes share is read beside them. An empty tenant is the only one that there is, store.Operator's name that of the node itself.
 func ExportAudit(ctx context.Context, o Options, tenant string, w io.Writer) (_ audit.Counts, err error) {
 	o = o.withDefaults()
 	signer, err := auditSigner(o, o.Config)
 	if err != nil {
 		return audit.Counts{}, err
 	}
-	s, err := openStore(o)
+	root, err := rootKey(o, o.Config)
+	if err != nil {
+		return audit.Counts{}, err
+	}
+	s, err := openStore(ctx, o, o.Config, root, id.NewSource(o.Rand, o.Now), toRead)
 	if err != nil {
 		return audit.Counts{}, err
 	}

@@ -68,7 +68,7 @@ func Connect(ctx context.Context, o Options) []Finding {
 	}
 	cfg := o.Config
 	secrets := func(store.Tenant) (secretFunc, error) { return o.Secrets, nil }
-	s := c.store(root)
+	s := c.store(ctx, root)
 	if s != nil {
 		defer func() { c.add("store", "", "closes", s.Close()) }()
 		v := vault.New(s, derive(root, "vault", "digests"))
@@ -144,7 +144,10 @@ func (c *connection) folder() bool {
 }
 
 // store opens the store, if there is one and nobody has it open.
-func (c *connection) store(root []byte) *embedded.Store {
+func (c *connection) store(ctx context.Context, root []byte) *nodeStore {
+	if c.o.Config.Store.Kind == "redis" {
+		return c.redis(ctx, root)
+	}
 	dir := filepath.Join(c.o.Config.Data, "store")
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		c.add("store "+dir, "", "is not there yet; the first start makes it", nil)
@@ -153,9 +156,7 @@ func (c *connection) store(root []byte) *embedded.Store {
 	if root == nil {
 		return nil // it was said why
 	}
-	s, err := embedded.Open(embedded.Options{
-		Dir: dir, Root: root, IDs: id.NewSource(c.o.Rand, c.o.Now), Now: c.o.Now, Log: c.o.Log, Reserve: -1, Ballast: -1,
-	})
+	s, err := openStore(ctx, c.o, c.o.Config, root, id.NewSource(c.o.Rand, c.o.Now), toRead)
 	var used *embedded.InUseError
 	if errors.As(err, &used) {
 		c.add("store "+dir, "", used.Error()+": a node runs; its root key and what is sealed in it are not looked at", nil)
@@ -165,6 +166,24 @@ func (c *connection) store(root []byte) *embedded.Store {
 	if err != nil {
 		return nil
 	}
+	return s
+}
+
+// redis looks at a store that nodes share, beside those that work on it.
+func (c *connection) redis(ctx context.Context, root []byte) *nodeStore {
+	if root == nil {
+		return nil // it was said why
+	}
+	s, err := openStore(ctx, c.o, c.o.Config, root, id.NewSource(c.o.Rand, c.o.Now), toRead)
+	if err != nil {
+		c.add("store "+storeName(c.o.Config), "", "", err)
+		return nil
+	}
+	h := s.Health(ctx)
+	if !h.OK {
+		err = errors.New(h.Reason)
+	}
+	c.add("store "+storeName(c.o.Config), "", "opens with this root key: "+h.Level, err)
 	return s
 }
 

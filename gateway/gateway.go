@@ -16,7 +16,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -40,9 +39,7 @@ import (
 	"turnout/gateway/metrics"
 	"turnout/gateway/outbox"
 	"turnout/gateway/pipeline"
-	"turnout/gateway/privacy"
 	"turnout/gateway/queue"
-	"turnout/gateway/store/embedded"
 	"turnout/gateway/vault"
 	"turnout/rules/signal"
 )
@@ -72,7 +69,7 @@ type Gateway struct {
 	cfg      *config.Config // as the node began; its Settings are in force until the end
 	root     []byte
 	deps     adapters.Deps // without what belongs to one instance
-	store    *embedded.Store
+	store    *nodeStore
 	vault    *vault.Vault
 	pipeline *pipeline.Pipeline
 	queue    *queue.Queue
@@ -83,8 +80,6 @@ type Gateway struct {
 	reports  *outbox.Reports
 	rules    *ruleWatch
 	now      func() time.Time
-	privacy  *privacy.Privacy
-	policies policies
 	people   people
 	looked   func(tenant, outcome string, took time.Duration)
 	profiles atomic.Pointer[map[string]*lookup.Lookup] // by tenant, those in force
@@ -96,6 +91,7 @@ type Gateway struct {
 
 	changing sync.Mutex // one change of the configuration at a time; guards what follows
 	running  *assembly
+	followed [sha256.Size]byte // see follow
 	retired  map[io.Closer]*time.Timer
 	stopped  bool
 }
@@ -130,12 +126,8 @@ func New(ctx context.Context, o Options) (_ *Gateway, err error) {
 		return nil, err
 	}
 	ids := id.NewSource(o.Rand, o.Now)
-	dir := filepath.Join(cfg.Data, "store")
-	if g.store, err = embedded.Open(embedded.Options{
-		Dir: dir, FS: o.FS, Root: g.root, IDs: ids, Now: o.Now, Faults: o.Faults, Log: o.Log.With("component", "store"),
-		Reserve: cfg.Store.ReserveBytes, Fatal: o.Fatal,
-	}); err != nil {
-		return nil, fmt.Errorf("opening the store in %s: %w", dir, err)
+	if g.store, err = openStore(ctx, o, cfg, g.root, ids, toServe); err != nil {
+		return nil, fmt.Errorf("opening the store %s: %w", storeName(cfg), err)
 	}
 	g.cleanup.add("store", func(context.Context) error { return g.store.Close() })
 	g.vault = vault.New(g.store, derive(g.root, "vault", "digests"))
@@ -150,7 +142,7 @@ func New(ctx context.Context, o Options) (_ *Gateway, err error) {
 		return nil, fmt.Errorf("building signals: %w", err)
 	}
 	detector = detector.Keyed(derive(g.root, "signal", "digests"))
-	g.rules = newRuleWatch(g.store, detector, o.Now, o.Log.With("component", "rules"), g.alarmed)
+	g.rules = newRuleWatch(g.store, g.store.nodes, detector, o.Now, o.Log.With("component", "rules"), g.alarmed)
 	watching := g.store.Subscribe(g.rules.committed)
 	g.cleanup.add("rules", func(context.Context) error { return watching.Close() })
 	guard := netguard.New(cfg.Limits.AllowNetworks)
@@ -175,26 +167,21 @@ func New(ctx context.Context, o Options) (_ *Gateway, err error) {
 		return nil, err
 	}
 	g.cleanup.add("bots", func(context.Context) error { return g.closeBots() })
-	if _, err := g.publish(ctx, g.running, ""); err != nil {
+	if _, err := g.publishFirst(ctx); err != nil {
 		return nil, err
 	}
 	g.pipeline.Replace(g.running.list)
 	g.people.Store(g.running.accounts)
 	g.profiles.Store(g.running.lookups())
-	g.policies.set(g.running.cfg)
 	g.outbox = outbox.New(ctx, outbox.Options{
 		Store: g.store, IDs: ids, Now: o.Now, Channels: g.running.push, Faults: o.Faults, Alarm: g.channelAlarm,
 		Log: o.Log.With("component", "outbox"),
 	})
 
 	g.dead = &outbox.Dead{Store: g.store, IDs: ids, Now: o.Now}
-	g.privacy = privacy.New(privacy.Options{
-		Store: g.store, Blobs: g.store.Blobs(), IDs: ids, Now: o.Now, Policy: g.policies.of, Forget: g.forget, Faults: o.Faults,
-		Log: o.Log.With("component", "privacy"),
-	})
 	g.queue, err = queue.New(queue.Options{
 		Pipeline: g.pipeline, Store: g.store, Directory: &g.people, IDs: ids, Now: o.Now, Faults: o.Faults,
-		Key: derive(g.root, "queue", "idempotency"), Blobs: g.store.Blobs(), Dead: g.dead, Log: o.Log.With("component", "queue"),
+		Key: derive(g.root, "queue", "idempotency"), Blobs: g.store.blobs, Dead: g.dead, Log: o.Log.With("component", "queue"),
 	})
 	if err != nil {
 		return nil, err
@@ -227,8 +214,6 @@ func (g *Gateway) admin(signer *audit.Signer, detector signal.Detector) []api.Ro
 		admin.Exports{Store: g.store, Now: g.o.Now, Log: g.log.With("component", "export")}.Routes(),
 		admin.Rules{Book: g.rules.Book, Log: g.store.Log}.Routes(),
 		admin.Outbox{Dead: g.dead, Stats: g.outbox.Stats}.Routes(),
-		admin.Privacy{Of: g.privacy, Now: g.o.Now, Log: g.log.With("component", "privacy")}.Routes(),
-		admin.Storage{Backup: g.backup, Check: g.checkStore, Log: g.log.With("component", "store")}.Routes(),
 		admin.Config(g, g.store),
 		admin.Secrets(g, g.vault, g.store, g.o.Now),
 		admin.Tenants(g, g.store),

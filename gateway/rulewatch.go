@@ -26,6 +26,7 @@ const ruleBeat = 10 * time.Second
 // ruleWatch has the rules of all tenants and what watches over them.
 type ruleWatch struct {
 	versions store.Versions
+	nodes    rulebook.Nodes
 	detector signal.Detector
 	now      func() time.Time
 	log      *slog.Logger
@@ -36,8 +37,8 @@ type ruleWatch struct {
 	books map[store.Tenant]*rulebook.Book
 }
 
-func newRuleWatch(v store.Versions, d signal.Detector, now func() time.Time, log *slog.Logger, alarmed func(alarm.Alarm)) *ruleWatch {
-	w := &ruleWatch{versions: v, detector: d, now: now, log: log, board: alarm.New(now, log, alarmed), books: map[store.Tenant]*rulebook.Book{}}
+func newRuleWatch(v store.Versions, n rulebook.Nodes, d signal.Detector, now func() time.Time, log *slog.Logger, alarmed func(alarm.Alarm)) *ruleWatch {
+	w := &ruleWatch{versions: v, nodes: n, detector: d, now: now, log: log, board: alarm.New(now, log, alarmed), books: map[store.Tenant]*rulebook.Book{}}
 	w.flood = flood.New(flood.Settings{}, now, w.board)
 	return w
 }
@@ -49,7 +50,7 @@ func (w *ruleWatch) configure(ctx context.Context, t store.Tenant, c *config.Ten
 	w.mu.Unlock()
 	if book == nil {
 		book = rulebook.New(rulebook.Options{
-			Versions: w.versions, Tenant: t, Nodes: rulebook.Alone{}, Detector: w.detector, Board: w.board, Now: w.now, Log: w.log,
+			Versions: w.versions, Tenant: t, Nodes: w.nodes, Detector: w.detector, Board: w.board, Now: w.now, Log: w.log,
 		})
 	}
 	if err := book.Configure(ctx, ruleConfig(c)); err != nil {

@@ -13,6 +13,7 @@ import (
 	"turnout/gateway/config"
 	"turnout/gateway/conversation"
 	"turnout/gateway/id"
+	"turnout/gateway/rulebook"
 	"turnout/gateway/store"
 	"turnout/gateway/store/embedded"
 	"turnout/rules/signal"
@@ -53,7 +54,7 @@ func TestRuleWatch(t *testing.T) {
 	}
 	detector := &deaf{Detector: lexical}
 	var told []string
-	w := newRuleWatch(st, detector, clock, logger, func(a alarm.Alarm) { told = append(told, a.Name) })
+	w := newRuleWatch(st, rulebook.Alone{}, detector, clock, logger, func(a alarm.Alarm) { told = append(told, a.Name) })
 	acme, err := store.NewTenant("acme")
 	if err != nil {
 		t.Fatal(err)

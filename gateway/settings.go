@@ -17,7 +17,6 @@ import (
 	"turnout/gateway/resource"
 	"turnout/gateway/store"
 	"turnout/gateway/store/blob"
-	"turnout/gateway/store/embedded"
 )
 
 // accounts reads the tenants' people from the configuration; references to secrets are resolved here, once. Who serves a
@@ -115,7 +114,6 @@ func limits(l config.Limits) api.Limits {
 func tenantLimits(l config.Limits) pipeline.Limits {
 	return pipeline.Limits{
 		VisitorPerMinute: l.MessagesPerMinute.Visitor, TenantPerMinute: l.MessagesPerMinute.Tenant, BotCallsPerDay: l.BotCallsPerDay,
-		BotTokensPerDay: l.BotTokensPerDay,
 	}
 }
 
@@ -146,7 +144,7 @@ func loopback(listen string) bool {
 }
 
 // blobs is the store's blobs as the pipeline wants them.
-type blobs struct{ *embedded.Blobs }
+type blobs struct{ blobStore }
 
 func (blobs) TooLarge(err error) bool { return errors.Is(err, blob.ErrTooLarge) }
 

@@ -73,9 +73,7 @@ func LoadSettings(name string) (Settings, error) {
 		return Settings{}, fmt.Errorf("reading settings: %w", err)
 	}
 	s := l.readSettings(data)
-	if !filepath.IsAbs(s.Data) && s.Data != "" {
-		s.Data = filepath.Join(l.dir, s.Data)
-	}
+	s.resolve(l.dir)
 	return s, l.faults.err()
 }
 
@@ -95,9 +93,7 @@ func load(files fs.FS, file, dir string, stored []Stored, read *copies) (*Config
 		return nil, fmt.Errorf("reading settings: %w", err)
 	}
 	c := &Config{Dir: dir, Settings: l.readSettings(data), files: files, file: file, read: read}
-	if !filepath.IsAbs(c.Data) && c.Data != "" {
-		c.Data = filepath.Join(dir, c.Data)
-	}
+	c.resolve(dir)
 	l.globs = c.resources
 	l.readResources(c.resources)
 	l.readStored(stored)

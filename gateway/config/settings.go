@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -34,10 +35,34 @@ type Settings struct {
 
 // Store says where the data live.
 type Store struct {
-	// Kind is "embedded".
+	// Kind is "embedded", a folder in Data that one process opens, or "redis", a server that several nodes share.
 	Kind string `yaml:"kind"`
-	// ReserveBytes is the free space on the disk under which nothing new is accepted; 256 MiB by default.
+	// ReserveBytes is the free space on the disk under which nothing new is accepted; 256 MiB by default. Embedded only, as
+	// what follows is of redis only.
 	ReserveBytes int64 `yaml:"reserve_bytes"`
+
+	// Address is the server's, "host:port"; Username and Password sign in to it, TLS encrypts the way there.
+	Address  string             `yaml:"address"`
+	Username string             `yaml:"username"`
+	Password adapters.SecretRef `yaml:"password"`
+	TLS      bool               `yaml:"tls"`
+	// Prefix begins every key; "turnout:" by default.
+	Prefix string `yaml:"prefix"`
+	// Wait is the number of replicas that must have a write before it is acknowledged.
+	Wait int `yaml:"wait"`
+	// AllowUnsafe lets the node work on a server whose settings lose what was acknowledged.
+	AllowUnsafe bool `yaml:"allow_unsafe"`
+	// Blobs is the folder of attachments, which all nodes need; DATA/blobs by default. In the file it may be relative to it.
+	Blobs string `yaml:"blobs"`
+}
+
+// resolve makes folders that are relative to the settings file in dir what they are for the process.
+func (s *Settings) resolve(dir string) {
+	for _, p := range []*string{&s.Data, &s.Store.Blobs} {
+		if *p != "" && !filepath.IsAbs(*p) {
+			*p = filepath.Join(dir, *p)
+		}
+	}
 }
 
 // Audit says how the audit log is vouched for.
@@ -71,8 +96,6 @@ type Limits struct {
 	MessagesPerMinute Rates `yaml:"messages_per_minute"`
 	// BotCallsPerDay are those of one tenant.
 	BotCallsPerDay int64 `yaml:"bot_calls_per_day"`
-	// BotTokensPerDay are the tokens that those of one tenant may take; 0: no limit.
-	BotTokensPerDay int64 `yaml:"bot_tokens_per_day"`
 	// AllowNetworks are networks that bots may be in although they are not public: loopback and private ones are
 	// refused otherwise.
 	AllowNetworks []netip.Prefix `yaml:"allow_networks"`
@@ -160,13 +183,7 @@ func (l *loader) checkSettings(whole Section, s *Settings) {
 	if s.Listen == s.OpsListen && !endsInZero(s.Listen) {
 		l.faults.add(whole.find("ops_listen"), "ops_listen must differ from listen: health and metrics are not for customers")
 	}
-	switch s.Store.Kind {
-	case "embedded":
-	case "redis":
-		l.faults.add(whole.find("store", "kind"), `the redis store is not in this build; write "kind: embedded"`)
-	default:
-		l.faults.add(whole.find("store", "kind"), `unknown store; write "kind: embedded"`)
-	}
+	l.checkStore(whole.sub("store"), &s.Store)
 	if s.Audit.SendTo != "" {
 		if hint := checkSendTo(s.Audit.SendTo, s.Data); hint != "" {
 			l.faults.add(whole.find("audit", "send_to"), "%s", hint)
@@ -178,6 +195,49 @@ func (l *loader) checkSettings(whole Section, s *Settings) {
 		}
 	}
 	l.checkLimits(whole, &s.Limits)
+}
+
+// redisKeys are those of a store's settings that only a Redis store has.
+var redisKeys = []string{"address", "username", "password", "tls", "prefix", "wait", "allow_unsafe", "blobs"}
+
+// mostReplicas bounds how many replicas can be waited for.
+const mostReplicas = 16
+
+var prefixForm = regexp.MustCompile(`^[A-Za-z0-9:_.-]{1,64}$`)
+
+func (l *loader) checkStore(store Section, s *Store) {
+	switch s.Kind {
+	case "embedded":
+		for _, name := range redisKeys {
+			if store.sub(name).node != nil {
+				l.faults.add(store.find(name), `%s is for a store of "kind: redis"`, name)
+			}
+		}
+		return
+	case "redis":
+	default:
+		l.faults.add(store.find("kind"), `unknown store; write "kind: embedded" or "kind: redis"`)
+		return
+	}
+	if store.sub("reserve_bytes").node != nil {
+		l.faults.add(store.find("reserve_bytes"), `reserve_bytes is for a store of "kind: embedded"; the server's memory is bounded by its maxmemory`)
+	}
+	if l.need(store, "address", `name the server, such as "address: redis.internal:6379"`); s.Address != "" {
+		host, port, err := net.SplitHostPort(s.Address)
+		if n, bad := strconv.ParseUint(port, 10, 16); err != nil || host == "" || bad != nil || n == 0 {
+			l.faults.add(store.find("address"), `address must be a host and a port, such as "redis.internal:6379"`)
+		}
+	}
+	l.notSealed(store, "password", s.Password)
+	if s.Username != "" && s.Password == "" {
+		l.faults.add(store.find("username"), `a username needs a password; write "password: file:path" or "password: env:NAME"`)
+	}
+	if s.Prefix != "" && !prefixForm.MatchString(s.Prefix) {
+		l.faults.add(store.find("prefix"), "prefix must be 1 to 64 letters, digits, colons, underscores, dots and hyphens")
+	}
+	if s.Wait < 0 || s.Wait > mostReplicas {
+		l.faults.add(store.find("wait"), "wait must lie between 0 and %d", mostReplicas)
+	}
 }
 
 // checkSendTo says what is wrong with where copies of checkpoints shall go.
@@ -220,7 +280,6 @@ func (l *loader) checkLimits(whole Section, m *Limits) {
 		{"connections", int64(m.Connections), 1, 1 << 20},
 		{"connections_per_ip", int64(m.ConnectionsPerIP), 1, 1 << 20},
 		{"bot_calls_per_day", m.BotCallsPerDay, 1, 1 << 50},
-		{"bot_tokens_per_day", m.BotTokensPerDay, 0, 1 << 50},
 	} {
 		if n.value < n.min || n.value > n.max {
 			l.faults.add(whole.find("limits", n.name), "%s must lie between %d and %d", n.name, n.min, n.max)

@@ -228,11 +228,13 @@ func (n *node) signal(s syscall.Signal) {
 	n.cmd = nil
 }
 
-// client is a customer or an agent. It repeats what was not answered, as a good client does.
+// client is a customer or an agent. It repeats what was not answered, as a good client does, and where there are other
+// nodes at the next of them.
 type client struct {
-	http  *http.Client
-	base  string
-	token string
+	http   *http.Client
+	base   string
+	others []string
+	token  string
 }
 
 func newClient(base, token string) *client {
@@ -292,6 +294,9 @@ func (c *client) do(ctx context.Context, path, key string, body, into any) error
 		var refused *errStatus
 		if err == nil || errors.As(err, &refused) && refused.status < 500 && refused.status != http.StatusTooManyRequests {
 			return err
+		}
+		if len(c.others) > 0 {
+			c.base, c.others = c.others[0], append(c.others[1:], c.base)
 		}
 		select {
 		case <-ctx.Done():

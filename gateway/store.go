@@ -1,0 +1,123 @@
+package gateway
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"turnout/gateway/config"
+	"turnout/gateway/id"
+	"turnout/gateway/rulebook"
+	"turnout/gateway/store"
+	"turnout/gateway/store/embedded"
+	"turnout/gateway/store/redis"
+)
+
+// nodeStore is the store of a node, and what goes with it.
+type nodeStore struct {
+	store.Store
+	blobs blobStore
+	// nodes is who else works on the store.
+	nodes rulebook.Nodes
+	// shared is set when other nodes may work on it.
+	shared bool
+}
+
+// blobStore keeps the bytes of attachments.
+type blobStore interface {
+	Put(ctx context.Context, r store.Ref, body io.Reader, max int64) (name string, size int64, err error)
+	Open(ctx context.Context, r store.Ref, name string) (io.ReadCloser, error)
+}
+
+// maxSkew is by how much a node's clock and the store's may differ before health says so: it is part of the margin of
+// every lease.
+const maxSkew = 250 * time.Millisecond
+
+// openStore opens the store that the settings name. use says what for.
+func openStore(ctx context.Context, o Options, cfg *config.Config, root []byte, ids *id.Source, use storeUse) (*nodeStore, error) {
+	log := o.Log.With("component", "store")
+	if cfg.Store.Kind == "redis" {
+		ro, err := redisOptions(o, cfg)
+		if err != nil {
+			return nil, err
+		}
+		ro.Root, ro.IDs, ro.Now, ro.Faults, ro.Log, ro.FS = root, ids, o.Now, o.Faults, log, o.FS
+		// What the node itself keeps has its place all the same: its socket, its keys.
+		if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
+			return nil, fmt.Errorf("making the data folder: %w", err)
+		}
+		s, err := redis.Open(ctx, ro)
+		if err != nil {
+			return nil, err
+		}
+		return &nodeStore{Store: s, blobs: s.Blobs(), nodes: s, shared: true}, nil
+	}
+	eo := embedded.Options{Dir: storeDir(cfg), FS: o.FS, Root: root, IDs: ids, Now: o.Now, Log: log}
+	switch use {
+	case toServe:
+		eo.Faults, eo.Reserve, eo.Fatal = o.Faults, cfg.Store.ReserveBytes, o.Fatal
+	case toRead:
+		eo.Reserve, eo.Ballast = -1, -1
+		if _, err := os.Stat(eo.Dir); err != nil { // opening would make one
+			return nil, fmt.Errorf("opening the store: %w", err)
+		}
+	}
+	s, err := embedded.Open(eo)
+	if err != nil {
+		return nil, err
+	}
+	return &nodeStore{Store: s, blobs: s.Blobs(), nodes: rulebook.Alone{}}, nil
+}
+
+// storeUse is what a store is opened for.
+type storeUse int
+
+const (
+	toServe storeUse = iota
+	toRead           // by a command, while no node runs on it or, where it is shared, beside them
+)
+
+// storeDir is the folder of the embedded store.
+func storeDir(cfg *config.Config) string { return filepath.Join(cfg.Data, "store") }
+
+// storeName says where the store is, for people.
+func storeName(cfg *config.Config) string {
+	if cfg.Store.Kind == "redis" {
+		return "on redis at " + cfg.Store.Address
+	}
+	return storeDir(cfg)
+}
+
+// redisOptions are what the settings say of a Redis store.
+func redisOptions(o Options, cfg *config.Config) (redis.Options, error) {
+	s := cfg.Store
+	ro := redis.Options{
+		Addr: s.Address, Username: s.Username, Prefix: s.Prefix, Wait: s.Wait, AllowUnsafe: s.AllowUnsafe, MaxSkew: maxSkew, Blobs: s.Blobs,
+	}
+	if ro.Blobs == "" {
+		ro.Blobs = filepath.Join(cfg.Data, "blobs")
+	}
+	if s.Password != "" {
+		secret, err := o.Secrets(s.Password)
+		if err != nil {
+			return ro, fmt.Errorf("reading the password of the store: %w", err)
+		}
+		if ro.Password = secret.Reveal(); ro.Password == "" {
+			return ro, errors.New("reading the password of the store: it is empty")
+		}
+	}
+	if s.TLS {
+		host, _, err := net.SplitHostPort(s.Address)
+		if err != nil {
+			return ro, fmt.Errorf("reading the address of the store: %w", err)
+		}
+		ro.TLS = &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12}
+	}
+	return ro, nil
+}
