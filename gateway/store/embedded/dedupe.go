@@ -33,11 +33,13 @@ type generations struct {
 	live map[uint32]*generation
 }
 
-// generation is what memory knows of one: ids tells which ids it may hold, unless it held some when the store was opened.
+// generation is what memory knows of one: ids tells which ids it may hold. While old is set it may hold any: it held some
+// when the store was opened, and they have not all been learned (learn.go), or full is set, as there are too many of them.
 type generation struct {
-	mu  sync.Mutex
-	old bool
-	ids filter
+	mu   sync.Mutex
+	old  bool
+	full bool
+	ids  filter
 }
 
 // may reports whether the generation may hold the id; false is certain.
@@ -51,8 +53,8 @@ func (g *generation) may(h idHash) bool {
 func (g *generation) add(h idHash) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if !g.old && !g.ids.add(h) {
-		g.old, g.ids = true, filter{}
+	if !g.full && !g.ids.add(h) {
+		g.old, g.full, g.ids = true, true, filter{}
 	}
 }
 

@@ -111,6 +111,7 @@ func Open(o Options) (*Store, error) {
 		return nil, errors.Join(err, s.lock.release())
 	}
 	s.gate.fill()
+	s.learn()
 	s.blobs = &Blobs{s: s, dir: blob.New(o.FS, o.FS.PathJoin(o.Dir, "blobs"))}
 	return s, nil
 }
@@ -301,6 +302,11 @@ func (s *Store) enter(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	return s.join()
+}
+
+// join is enter for what nobody waits for.
+func (s *Store) join() error {
 	// Looked at first, so that nobody waits for the lock of a store that is being mended.
 	if err := s.trouble.now(); err != nil {
 		return err

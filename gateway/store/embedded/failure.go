@@ -132,6 +132,7 @@ func (s *Store) mend() {
 				s.trouble.cause.CompareAndSwap(f, nil)
 			}
 			s.o.Log.Info("the store is open again")
+			s.learn()
 			return
 		}
 		s.o.Log.Warn("reopening the store", "error", cause(err))
