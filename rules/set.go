@@ -4,7 +4,10 @@
 //
 // A Set is immutable. It is built once per version of the rules and judges any number of exchanges at a time. The cost
 // of an exchange follows the rules that may match it, not the number of rules: conditions that need a phrase, a literal,
-// an equality or a threshold are found through an index.
+// an equality or a threshold are found through an index. With a hundred rules what is left is the text itself: folding it,
+// cutting it into words and looking these up is nearly all of a judgement, so each text is folded once for all rules of a
+// phase, words that no phrase has are told by a bit of a small table (words.Dictionary), and literals are looked for in one
+// pass by their first three bytes.
 package rules
 
 import (

@@ -138,10 +138,10 @@ func (b *Bot) read(resp *fasthttp.Response) (adapters.Answer, error) {
 func (b *Bot) call(ctx context.Context, t adapters.Turn, body []byte) (*fasthttp.Response, error) {
 	select {
 	case b.slots <- struct{}{}:
-	case <-ctx.Done():
-		return nil, &adapters.BotError{Kind: adapters.BotTimeout, Err: fmt.Errorf("waiting for a free connection: %w", ctx.Err())}
-	case <-b.life.Done():
-		return nil, &adapters.BotError{Kind: adapters.BotUnreachable, Err: errClosed}
+	default:
+		if err := b.queue(ctx); err != nil {
+			return nil, err
+		}
 	}
 	defer func() { <-b.slots }()
 	l := b.enter()
@@ -164,6 +164,18 @@ func (b *Bot) call(ctx context.Context, t adapters.Turn, body []byte) (*fasthttp
 		return nil, &adapters.BotError{Kind: adapters.BotTimeout, Err: ctx.Err()}
 	}
 	return nil, classify(err)
+}
+
+// queue waits for a slot.
+func (b *Bot) queue(ctx context.Context) error {
+	select {
+	case b.slots <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return &adapters.BotError{Kind: adapters.BotTimeout, Err: fmt.Errorf("waiting for a free connection: %w", ctx.Err())}
+	case <-b.life.Done():
+		return &adapters.BotError{Kind: adapters.BotUnreachable, Err: errClosed}
+	}
 }
 
 func (b *Bot) fill(req *fasthttp.Request, t adapters.Turn, body []byte) {
