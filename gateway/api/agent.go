@@ -238,6 +238,21 @@ func (s *Server) postResend(c *Call) (any, error) {
 	return s.o.Queue.Resend(c.Context(), to, body.Message, body.Discard)
 }
 
+// emptyBody is the body of acts that take nothing.
+type emptyBody struct{}
+
+func (s *Server) postAccount(c *Call) (any, error) {
+	var body emptyBody
+	if err := decode(c.ctx, &body); err != nil {
+		return nil, err
+	}
+	to, err := c.to(false)
+	if err != nil {
+		return nil, err
+	}
+	return s.o.Queue.Account(c.Context(), to)
+}
+
 // noteBody is the body of a note.
 type noteBody struct {
 	Text string `json:"text"`

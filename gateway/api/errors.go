@@ -11,6 +11,7 @@ import (
 	"turnout/adapters"
 	"turnout/adapters/problem"
 	"turnout/gateway/conversation"
+	"turnout/gateway/lookup"
 	"turnout/gateway/queue"
 	"turnout/gateway/store"
 )
@@ -20,6 +21,12 @@ const CodeNoCapacity = "no_capacity"
 
 // CodeErased says that there was a conversation, and that all that was said in it is destroyed.
 const CodeErased = "erased"
+
+// CodeNoLookup says that nobody can be asked who a customer is, CodeLookupFailed that whoever was asked did not say.
+const (
+	CodeNoLookup     = "no_lookup"
+	CodeLookupFailed = "lookup_failed"
+)
 
 // claimed is the problem of a claim that somebody else won.
 type claimed struct {
@@ -74,6 +81,12 @@ func details(err error) problem.Details {
 	case errors.Is(err, store.ErrCapacity):
 		return problem.New(fasthttp.StatusConflict, CodeNoCapacity,
 			"The agent is not present or has no free place. POST /v1/agent/presence says that you are there.")
+	case errors.Is(err, lookup.ErrNotAsked):
+		return problem.New(fasthttp.StatusConflict, CodeNoLookup,
+			"Nobody can be asked who this customer is: no identity was verified that is enough, or the channel has no profile lookup.")
+	case errors.Is(err, lookup.ErrFailed):
+		return problem.New(fasthttp.StatusBadGateway, CodeLookupFailed,
+			"Your own system did not say who this customer is. What is known from before still stands; try again in a moment.")
 	case errors.Is(err, conversation.ErrNotOwner):
 		return problem.New(fasthttp.StatusConflict, problem.CodeNotOwner,
 			"Only the agent who holds the conversation may do this. Claim it first.")

@@ -44,6 +44,7 @@ func (s *Server) own() []Route {
 		act("undo", s.postUndo, undoBody{}, "Take a held reply back.", notOwner, stale),
 		act("resend", s.postResend, resendBody{}, "Send again, or give up, what did not leave.", notOwner, stale),
 		act("note", s.postNote, noteBody{}, "Note something for colleagues.", stale),
+		act("account", s.postAccount, emptyBody{}, "Ask your own system once more who the customer is.", "409 no_lookup", "502 lookup_failed"),
 		act("transfer", s.postTransfer, transferBody{}, "Pass a conversation on.", notOwner, noRoom, stale),
 		act("escalate", s.postEscalate, escalateBody{}, "Pass a conversation up.", notOwner, stale),
 		act("release", s.postRelease, overrideBody{}, "Give a conversation back to the bot.", notOwner, stale, "409 return_limit"),

@@ -66,6 +66,9 @@ var ErrResting = errors.New("the directory is not asked now: its breaker is open
 // enough.
 var ErrNotAsked = errors.New("the profile is not one that the directory is asked for")
 
+// ErrFailed says that the system was asked, or should have been, and did not say.
+var ErrFailed = errors.New("the tenant's own system did not say who the customer is")
+
 var errClosed = errors.New("the lookup is closed")
 
 // Lookup asks one tenant's system. It is safe for concurrent use.

@@ -9,6 +9,7 @@ import (
 	"turnout/adapters/message"
 	"turnout/gateway/conversation"
 	"turnout/gateway/exchange"
+	"turnout/gateway/lookup"
 	"turnout/gateway/store"
 	"turnout/rules"
 )
@@ -36,12 +37,6 @@ const (
 	WaitInTime = "in_time"
 	WaitLate   = "late"   // the turn went on without it
 	WaitFailed = "failed" // there will be none
-)
-
-// Errors of Refresh.
-var (
-	ErrNoLookup = errors.New("nobody can be asked who this customer is: no identity was verified, or the channel has no profile lookup")
-	ErrLookup   = errors.New("the tenant's own system did not say who this customer is")
 )
 
 // lateWait is how long a turn of a conversation may wait for an account.
@@ -128,7 +123,7 @@ func (p *Pipeline) keep(r store.Ref, a *message.Account) {
 }
 
 // Refresh asks the tenant's own system once more who the customer of a conversation is, and records what it says in the name
-// of who asked. Errors: ErrNoLookup, ErrLookup, those of the store, or ctx's.
+// of who asked. Errors: lookup.ErrNotAsked, lookup.ErrFailed, those of the store, or ctx's.
 func (p *Pipeline) Refresh(ctx context.Context, r store.Ref, by conversation.Actor, op store.Token) (*conversation.State, error) {
 	snap, err := p.Store.Load(ctx, r)
 	if err != nil {
@@ -136,14 +131,16 @@ func (p *Pipeline) Refresh(ctx context.Context, r store.Ref, by conversation.Act
 	}
 	ch := p.channel(snap.State.From.Channel)
 	if ch == nil || ch.Tenant.Handle != r.Tenant || ch.Lookup == nil || snap.State.Profile == nil {
-		return snap.State, ErrNoLookup
+		return snap.State, lookup.ErrNotAsked
 	}
 	a, err := ch.Lookup.Ask(ctx, snap.State.Profile)
 	switch {
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
+	case errors.Is(err, lookup.ErrNotAsked):
+		return snap.State, err
 	case err != nil:
-		return snap.State, fmt.Errorf("%w: %w", ErrLookup, err)
+		return snap.State, fmt.Errorf("%w: %w", lookup.ErrFailed, err)
 	}
 	return p.Act(ctx, r, by, op, func(d *conversation.Draft) error {
 		if err := d.Do(conversation.SetAccount{Account: *a}); !errors.Is(err, conversation.ErrNothing) {

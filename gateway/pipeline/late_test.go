@@ -13,7 +13,7 @@ import (
 	"turnout/adapters/message"
 	"turnout/gateway/conversation"
 	"turnout/gateway/fault"
-	"turnout/gateway/pipeline"
+	"turnout/gateway/lookup"
 	"turnout/gateway/store"
 )
 
@@ -363,11 +363,11 @@ func TestRefresh(t *testing.T) {
 	by := conversation.Actor{Kind: conversation.Agent, ID: "ann"}
 	nobody := l.ask(text("v0", "1", "good morning"))
 	ref := func(conv string) store.Ref { return store.Ref{Tenant: l.tenant, ID: conv} }
-	if _, err := l.p.Refresh(ctxT(t), ref(nobody.Conversation), by, "op0"); !errors.Is(err, pipeline.ErrNoLookup) {
+	if _, err := l.p.Refresh(ctxT(t), ref(nobody.Conversation), by, "op0"); !errors.Is(err, lookup.ErrNotAsked) {
 		t.Errorf("a customer whom nobody verified: %v", err)
 	}
 	out := l.ask(from(text("v1", "1", "good morning"), "eve"))
-	if _, err := l.p.Refresh(ctxT(t), ref(out.Conversation), by, "op1"); !errors.Is(err, pipeline.ErrLookup) {
+	if _, err := l.p.Refresh(ctxT(t), ref(out.Conversation), by, "op1"); !errors.Is(err, lookup.ErrFailed) {
 		t.Errorf("a system that is down: %v", err)
 	}
 	l.crm.mu.Lock()

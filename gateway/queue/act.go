@@ -209,6 +209,21 @@ func note(d *conversation.Draft, o operation, text conversation.NoteText, r *Res
 	return d.Do(conversation.AddNote{ID: id, Text: text})
 }
 
+// Account asks the tenant's own system once more who the customer is. What it says is on the conversation then. Errors beside
+// those of acts: lookup.ErrNotAsked, lookup.ErrFailed.
+func (q *Queue) Account(ctx context.Context, to To) (Result, error) {
+	o, snap, first, leave, err := q.begin(ctx, to, "account", nil)
+	defer leave()
+	if err != nil {
+		return Result{}, err
+	}
+	if first != nil {
+		return *first, nil
+	}
+	state, err := q.Pipeline.Refresh(ctx, snap.Ref, to.actor(), store.Token(o.token))
+	return q.end(ctx, to, "account", state, Result{}, err)
+}
+
 // Release gives the conversation back to the bot, with an optional note for whoever gets it next.
 func (q *Queue) Release(ctx context.Context, to To, text conversation.NoteText) (Result, error) {
 	return q.leave(ctx, to, "release", text, conversation.Release{Override: to.Override})
