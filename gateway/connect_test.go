@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -67,6 +68,9 @@ func TestConnect(t *testing.T) {
 	agent := func(n *node, b *bot, password string) {
 		n.write("acme.res.yaml", acmeFile+b.resource("legacy")+"---\nkind: agent\nname: ana\nspec: {queues: [support], password: '"+password+"'}\n")
 	}
+	profile := func(n *node, b *bot, url, more string) {
+		n.write("acme.res.yaml", acmeFile+b.resource("legacy")+"---\nkind: profile\nname: crm\nspec: {config: {url: '"+url+"/{subject}', response: {name: body.name}, "+more+"}}\n")
+	}
 	for name, mistake := range map[string]func(n *node, b *bot){
 		"none":                func(*node, *bot) {},
 		"node-runs":           func(n *node, _ *bot) { n.start() },
@@ -92,6 +96,16 @@ func TestConnect(t *testing.T) {
 			n.write("turnout.yaml", strings.Replace(n.read("turnout.yaml"), "data: data", "data: elsewhere", 1))
 		},
 		"store-is-damaged": func(n *node, _ *bot) { n.damage() },
+		"profile":          func(n *node, b *bot) { profile(n, b, newCRM(t, "gold").URL, "probe: check-1") },
+		"profile-gone":     func(n *node, b *bot) { profile(n, b, "http://"+gone, "probe: check-1") },
+		"profile-garbage": func(n *node, b *bot) {
+			c := newCRM(t, "gold")
+			c.set("gold", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>") })
+			profile(n, b, c.URL, "probe: check-1")
+		},
+		"profile-secret": func(n *node, b *bot) {
+			profile(n, b, newCRM(t, "gold").URL, `headers: {Authorization: "env:TURNOUT_NO_SUCH_VARIABLE"}`)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n, b := connectNode(t)
@@ -111,7 +125,7 @@ func TestConnect(t *testing.T) {
 			if diff := cmp.Diff(string(want), got); diff != "" {
 				t.Errorf("what is found differs (-want +got):\n%s", diff)
 			}
-			if faulty := strings.Contains(got, "FAULT"); faulty != (name != "none" && name != "node-runs" && name != "data-not-there") {
+			if faulty := strings.Contains(got, "FAULT"); faulty != (name != "none" && name != "profile" && name != "node-runs" && name != "data-not-there") {
 				t.Errorf("faults: %t\n%s", faulty, got)
 			}
 		})
