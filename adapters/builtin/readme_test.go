@@ -35,6 +35,10 @@ func blocks(t *testing.T, language string) (found []string) {
 func TestReadmeSections(t *testing.T) {
 	r := builtin.Registry()
 	for _, section := range blocks(t, "yaml") {
+		if rest, ok := strings.CutPrefix(section, "kind: profile\n"); ok {
+			buildProfile(t, rest)
+			continue
+		}
 		if strings.HasPrefix(section, "kind:") {
 			continue // whole resources: their form is the gateway's to check
 		}
@@ -57,6 +61,23 @@ func TestReadmeSections(t *testing.T) {
 			t.Errorf("%v in\n%s", err, section)
 		}
 	}
+}
+
+// buildProfile builds the directory of a resource of kind profile.
+func buildProfile(t *testing.T, resource string) {
+	t.Helper()
+	_, indented, ok := strings.Cut(resource, "\n  config:\n")
+	if !ok {
+		t.Fatalf("no config in\n%s", resource)
+	}
+	section := strings.ReplaceAll("\n"+indented, "\n    ", "\n")
+	r := builtin.Registry()
+	d, err := r.BuildDirectory("http", adaptertest.YAML(section), adaptertest.New(t, "crm").Deps)
+	if err != nil {
+		t.Errorf("%v in\n%s", err, section)
+		return
+	}
+	d.Close()
 }
 
 // TestReadmeCommands runs the page's commands as they stand, but for the port.
