@@ -119,6 +119,7 @@ func (n *node) identified(key, who string) *customer {
 type seen struct {
 	Conversation string
 	Customer     string
+	Lookup       bool
 	Tags         []string
 	Account      *struct {
 		At      time.Time
@@ -181,7 +182,7 @@ func TestProfile(t *testing.T) {
 	if a := s.Account; a == nil || a.Name != "Eve Adams" || a.Fields["plan"] != "gold" || a.Fields["since"] != 2019.0 || len(a.Tickets) != 1 || a.Tickets[0].URL != "https://crm.example/C-1" {
 		t.Errorf("an agent sees %+v", s.Account)
 	}
-	if s.Customer != "Eve Adams" {
+	if s.Customer != "Eve Adams" || !s.Lookup {
 		t.Errorf("the customer is called %q", s.Customer)
 	}
 

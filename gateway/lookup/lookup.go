@@ -135,6 +135,12 @@ func (l *Lookup) Known(p *message.Profile) (a *message.Account, fresh bool) {
 	return nil, false
 }
 
+// Asks reports whether the system can be asked by a profile, nil being none.
+func (l *Lookup) Asks(p *message.Profile) bool {
+	_, ok := l.question(p)
+	return ok
+}
+
 // Ask asks the system, whatever is at hand, and keeps the answer. Who asks for the same customer meanwhile gets the same
 // answer. When ctx ends it returns ctx's error, and the call goes on. Other errors: ErrNotAsked, ErrResting, and those of
 // the directory.

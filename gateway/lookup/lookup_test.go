@@ -324,6 +324,9 @@ func TestEligible(t *testing.T) {
 		for name, p := range map[string]*message.Profile{
 			"no profile": nil, "no level": person("eve"), "another level": {Subject: "eve", Level: "password"}, "no identity": {Level: "2fa"},
 		} {
+			if w.Lookup.Asks(p) {
+				t.Errorf("%s is asked for", name)
+			}
 			if a, fresh := w.Known(p); a != nil || !fresh {
 				t.Errorf("%s: %v, %v", name, a, fresh)
 			}
@@ -333,7 +336,7 @@ func TestEligible(t *testing.T) {
 			w.Forget(p)
 		}
 		good := &message.Profile{Subject: "eve", Level: "2fa"}
-		if _, err := w.Ask(t.Context(), good); err != nil || w.calls() != 1 {
+		if _, err := w.Ask(t.Context(), good); err != nil || w.calls() != 1 || !w.Lookup.Asks(good) {
 			t.Errorf("%v after %d calls", err, w.calls())
 		}
 		// What was kept for somebody who had proven enough is not there for the same subject who has not.

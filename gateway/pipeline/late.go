@@ -28,6 +28,8 @@ import (
 type Lookup interface {
 	// Known returns what is at hand, nil for nothing, and never waits. fresh says that there is nothing to ask for.
 	Known(p *message.Profile) (a *message.Account, fresh bool)
+	// Asks reports whether the system can be asked by a profile; nil is none.
+	Asks(p *message.Profile) bool
 	// Ask asks the system, and waits for the answer until ctx ends. Nobody changes what either returns.
 	Ask(ctx context.Context, p *message.Profile) (*message.Account, error)
 }
@@ -122,6 +124,12 @@ func (p *Pipeline) keep(r store.Ref, a *message.Account) {
 	}
 }
 
+// Asks reports whether the tenant's own system can be asked who the customer of a conversation is.
+func (p *Pipeline) Asks(t store.Tenant, s *conversation.State) bool {
+	ch := p.channel(s.From.Channel)
+	return ch != nil && ch.Tenant.Handle == t && ch.Lookup != nil && ch.Lookup.Asks(s.Profile)
+}
+
 // Refresh asks the tenant's own system once more who the customer of a conversation is, and records what it says in the name
 // of who asked. Errors: lookup.ErrNotAsked, lookup.ErrFailed, those of the store, or ctx's.
 func (p *Pipeline) Refresh(ctx context.Context, r store.Ref, by conversation.Actor, op store.Token) (*conversation.State, error) {
@@ -130,7 +138,7 @@ func (p *Pipeline) Refresh(ctx context.Context, r store.Ref, by conversation.Act
 		return nil, err
 	}
 	ch := p.channel(snap.State.From.Channel)
-	if ch == nil || ch.Tenant.Handle != r.Tenant || ch.Lookup == nil || snap.State.Profile == nil {
+	if !p.Asks(r.Tenant, snap.State) {
 		return snap.State, lookup.ErrNotAsked
 	}
 	a, err := ch.Lookup.Ask(ctx, snap.State.Profile)

@@ -66,6 +66,8 @@ func (c *crm) Known(p *message.Profile) (*message.Account, bool) {
 	return &a, !c.stale[p.Subject]
 }
 
+func (c *crm) Asks(p *message.Profile) bool { return p != nil }
+
 func (c *crm) Ask(ctx context.Context, p *message.Profile) (*message.Account, error) {
 	c.asked <- p.Subject
 	c.mu.Lock()

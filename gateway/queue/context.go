@@ -28,10 +28,12 @@ type Context struct {
 	Contact string           `json:"contact,omitempty"`
 	Profile *message.Profile `json:"profile,omitempty"`
 	// Account is what the tenant's own system says of the customer, and since when.
-	Account  *message.Account `json:"account,omitempty"`
-	OpenedAt *time.Time       `json:"opened_at,omitempty"`
-	ClosedAt *time.Time       `json:"closed_at,omitempty"`
-	Handoffs int              `json:"handoffs,omitempty"`
+	Account *message.Account `json:"account,omitempty"`
+	// Lookup says that the system can be asked again, see Queue.Account.
+	Lookup   bool       `json:"lookup,omitempty"`
+	OpenedAt *time.Time `json:"opened_at,omitempty"`
+	ClosedAt *time.Time `json:"closed_at,omitempty"`
+	Handoffs int        `json:"handoffs,omitempty"`
 	// InFlight is the turn that was with the bot when people took over and whose answer is not in yet. The customer does
 	// not get it: it is recorded as discarded.
 	InFlight string `json:"in_flight,omitempty"`
@@ -91,7 +93,7 @@ func (q *Queue) Get(ctx context.Context, a Agent, conv string, w Window) (Contex
 	}
 	s := snap.State
 	c := Context{
-		Row: rowOf(s), Epoch: s.Epoch, Address: s.From.Address, Contact: s.Contact, Profile: s.Profile, Account: s.Account,
+		Row: rowOf(s), Epoch: s.Epoch, Address: s.From.Address, Contact: s.Contact, Profile: s.Profile, Account: s.Account, Lookup: q.Pipeline.Asks(snap.Ref.Tenant, s),
 		OpenedAt: instant(s.OpenedAt), ClosedAt: instant(s.ClosedAt), Handoffs: s.Handoffs,
 		HeldOut: held(s.HeldOut), HeldIn: held(s.HeldIn), Timers: timers(s.Timers),
 	}

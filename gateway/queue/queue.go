@@ -86,6 +86,7 @@ func (a Agent) serves(queue string) bool { return queue != "" && slices.Contains
 // Pipeline is what the queue needs of the pipeline.
 type Pipeline interface {
 	Act(ctx context.Context, r store.Ref, a conversation.Actor, op store.Token, decide func(*conversation.Draft) error) (*conversation.State, error)
+	Asks(t store.Tenant, s *conversation.State) bool
 	Refresh(ctx context.Context, r store.Ref, a conversation.Actor, op store.Token) (*conversation.State, error)
 	Follow(r store.Ref) adapters.Watch
 	Typing(s *conversation.State, t store.Tenant, name string)

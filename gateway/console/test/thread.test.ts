@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { foldThread, span, type Around, type Item } from "../src/lib/thread.ts";
+import { ageWord } from "../src/lib/say.ts";
 import type { Event, Owner } from "../src/lib/wire.ts";
 
 const owner = (kind: Owner["kind"], more: Partial<Owner> = {}): Owner => ({ kind, ...more });
@@ -119,4 +120,20 @@ test("five thousand messages fold in one go", () => {
 
 test("lengths of time", () => {
   assert.deepEqual([5, 65, 3600, 3720, 90_000].map(span), ["5 s", "1 m 5 s", "1 h", "1 h 2 m", "1 d 1 h"]);
+});
+
+test("what the customer is known by is an event, what the own system says by itself is not", () => {
+  const events = fresh(() => [
+    ev("profile.changed", { profile: { subject: "u1", name: "Eve" } }),
+    ev("profile.changed", { account: { subject: "u1", at: at(0), fields: { plan: "gold" } } }),
+    ev("profile.changed", { actor: { kind: "agent", id: "ana" }, account: { subject: "u1", at: at(1) } }),
+  ]);
+  const texts = foldThread(events, around(robin)).filter((i) => i.kind === "event").map((i) => i.kind === "event" && `${i.who} ${i.text}`.trim());
+  assert.deepEqual(texts, ["Identified as \u2068Eve\u2069", "ana asked your own system who this is"]);
+});
+
+test("an age is told in a few words", () => {
+  const words = [0, 59, 60, 61 * 60, 3600, 2 * 3600, 47 * 3600, 72 * 3600].map((s) => ageWord(0, s * 1000));
+  assert.deepEqual(words, ["just now", "just now", "a minute old", "an hour old", "an hour old", "2 hours old", "47 hours old", "3 days old"]);
+  assert.equal(ageWord(5000, 0), "just now", "a clock that is behind");
 });

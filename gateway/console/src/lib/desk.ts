@@ -193,7 +193,7 @@ export class Desk extends Source {
     if (e.owner?.to.agent && e.owner.to.name) this.names.set(e.owner.to.agent, e.owner.to.name);
     if (e.message?.id || e.note?.id) this.outbox.seen(c.id, [e.message?.id ?? "", e.note?.id ?? ""]);
     if (e.status?.status === "undone") this.outbox.seen(c.id, [e.status.message]);
-    if (e.owner || e.handoff || e.profile || e.contact || e.timer || e.decision?.tags?.length) void c.refresh();
+    if (e.owner || e.handoff || e.profile || e.account || e.contact || e.timer || e.decision?.tags?.length) void c.refresh();
     if (e.owner && before.agent === this.me.id && e.owner.to.agent !== this.me.id && e.actor.id !== this.me.id) this.lost(c, e.owner.to.name);
   }
 

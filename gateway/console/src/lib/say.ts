@@ -31,6 +31,16 @@ export function when(ms: number, now: number): string {
   return d === 0 ? time.format(ms) : d < 7 ? weekday.format(ms) : date.format(ms);
 }
 
+/** How old something is, in as few words as tell it. */
+export function ageWord(ms: number, now: number): string {
+  const m = Math.floor(Math.max(0, now - ms) / 60_000);
+  if (m < 1) return "just now";
+  if (m < 60) return m === 1 ? "a minute old" : `${m} minutes old`;
+  const h = Math.floor(m / 60);
+  if (h < 48) return h === 1 ? "an hour old" : `${h} hours old`;
+  return `${Math.floor(h / 24)} days old`;
+}
+
 export function sinceWord(ms: number, now: number): string {
   return new Date(ms).getFullYear() === new Date(now).getFullYear() ? date.format(ms) : String(new Date(ms).getFullYear());
 }

@@ -203,8 +203,9 @@ class Fold {
         if (e.offer) event("", `Offered to ${apart(this.around.name(e.offer.agent))}`);
         return;
       case "profile.changed":
-        event("", e.profile?.name ? `Identified as ${apart(e.profile.name)}` : "Identified");
-        return;
+        if (e.profile) event("", e.profile.name ? `Identified as ${apart(e.profile.name)}` : "Identified");
+        else if (e.actor.id) event(this.who(e), "asked your own system who this is");
+        return; // what the system says by itself stands beside the thread
       case "conversation.reopened":
         event("", "The customer wrote again: reopened");
         return;

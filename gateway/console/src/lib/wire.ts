@@ -63,6 +63,24 @@ export interface Profile {
   level?: string;
 }
 
+/** What the tenant's own system said of a customer, and when. */
+export interface Account {
+  subject: string;
+  at: string;
+  unknown?: boolean;
+  name?: string;
+  fields?: Record<string, string | number | boolean>;
+  tickets?: Ticket[];
+}
+
+export interface Ticket {
+  id: string;
+  subject?: string;
+  status?: string;
+  at?: string;
+  url?: string;
+}
+
 export interface Held {
   id: string;
   until?: string;
@@ -90,6 +108,9 @@ export interface Context extends Row, Page {
   address?: string;
   contact?: string;
   profile?: Profile;
+  account?: Account;
+  /** Whether the tenant's own system can be asked who the customer is. */
+  lookup?: boolean;
   opened_at?: string;
   closed_at?: string;
   handoffs?: number;
@@ -171,6 +192,7 @@ export interface Event {
   timer?: { name: string; at: string };
   offer?: { agent: string; until?: string };
   profile?: Profile;
+  account?: Account;
   contact?: string;
   reason?: string;
   previous?: string;
