@@ -204,7 +204,8 @@ func (e *RefusedError) Error() string { return e.Code + ": " + e.Detail }
 // Bot answers turns. One call runs at a time per conversation.
 type Bot interface {
 	// Reply puts one turn to the bot and returns its whole answer. It makes one attempt and honours ctx's deadline.
-	// The same turn id may be put twice after a crash. Any error should be a *BotError.
+	// The same turn id may be put twice after a crash. Any error should be a *BotError; of the answer beside one only Usage
+	// counts.
 	Reply(ctx context.Context, t Turn) (Answer, error)
 	// Close releases connections. Running calls may fail.
 	Close() error

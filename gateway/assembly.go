@@ -173,6 +173,7 @@ func (g *Gateway) botsOf(a *assembly, t *config.Tenant, old *assembly, secret se
 		p.bot = &pipeline.Bot{
 			Name: b.Name, Bot: p.adapter, Deadline: b.Deadline, Concurrency: b.Concurrency,
 			Breaker: pipeline.BreakerSettings{Failures: uint(b.Breaker.Failures), Window: b.Breaker.Window, OpenFor: b.Breaker.OpenFor},
+			Budget:  pipeline.Budget(b.Budget),
 		}
 		if before != nil && before.adapter == p.adapter && before.bot.SameSettings(p.bot) && alternateOf(before.bot) == b.Alternate {
 			p.bot = before.bot

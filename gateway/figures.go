@@ -43,6 +43,7 @@ func (g *Gateway) figures() metrics.State {
 	for _, a := range g.rules.board.Active() {
 		s.Alarms = append(s.Alarms, metrics.AlarmState{Tenant: a.Tenant, Alarm: a.Name, Subject: a.Subject})
 	}
+	s.Privacy = metrics.PrivacyState(g.privacy.Stats())
 	if g.notary != nil {
 		h := g.notary.Health()
 		if !h.SealedAt.IsZero() {

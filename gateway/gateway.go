@@ -39,6 +39,7 @@ import (
 	"turnout/gateway/metrics"
 	"turnout/gateway/outbox"
 	"turnout/gateway/pipeline"
+	"turnout/gateway/privacy"
 	"turnout/gateway/queue"
 	"turnout/gateway/vault"
 	"turnout/rules/signal"
@@ -80,6 +81,8 @@ type Gateway struct {
 	reports  *outbox.Reports
 	rules    *ruleWatch
 	now      func() time.Time
+	privacy  *privacy.Privacy
+	policies policies
 	people   people
 	looked   func(tenant, outcome string, took time.Duration)
 	profiles atomic.Pointer[map[string]*lookup.Lookup] // by tenant, those in force
@@ -173,12 +176,17 @@ func New(ctx context.Context, o Options) (_ *Gateway, err error) {
 	g.pipeline.Replace(g.running.list)
 	g.people.Store(g.running.accounts)
 	g.profiles.Store(g.running.lookups())
+	g.policies.set(g.running.cfg)
 	g.outbox = outbox.New(ctx, outbox.Options{
 		Store: g.store, IDs: ids, Now: o.Now, Channels: g.running.push, Faults: o.Faults, Alarm: g.channelAlarm,
 		Log: o.Log.With("component", "outbox"),
 	})
 
 	g.dead = &outbox.Dead{Store: g.store, IDs: ids, Now: o.Now}
+	g.privacy = privacy.New(privacy.Options{
+		Store: g.store, Blobs: g.store.blobs, IDs: ids, Now: o.Now, Policy: g.policies.of, Forget: g.forget, Faults: o.Faults,
+		Log: o.Log.With("component", "privacy"),
+	})
 	g.queue, err = queue.New(queue.Options{
 		Pipeline: g.pipeline, Store: g.store, Directory: &g.people, IDs: ids, Now: o.Now, Faults: o.Faults,
 		Key: derive(g.root, "queue", "idempotency"), Blobs: g.store.blobs, Dead: g.dead, Log: o.Log.With("component", "queue"),
@@ -214,6 +222,8 @@ func (g *Gateway) admin(signer *audit.Signer, detector signal.Detector) []api.Ro
 		admin.Exports{Store: g.store, Now: g.o.Now, Log: g.log.With("component", "export")}.Routes(),
 		admin.Rules{Book: g.rules.Book, Log: g.store.Log}.Routes(),
 		admin.Outbox{Dead: g.dead, Stats: g.outbox.Stats}.Routes(),
+		admin.Privacy{Of: g.privacy, Now: g.o.Now, Log: g.log.With("component", "privacy")}.Routes(),
+		admin.Storage{Backup: g.backup, Check: g.checkStore, Log: g.log.With("component", "store")}.Routes(),
 		admin.Config(g, g.store),
 		admin.Secrets(g, g.vault, g.store, g.o.Now),
 		admin.Tenants(g, g.store),

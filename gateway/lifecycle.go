@@ -55,6 +55,7 @@ func (g *Gateway) Start(ctx context.Context) error {
 		var beside sync.WaitGroup
 		beside.Go(func() { g.notary.Run(ctx) })
 		beside.Go(func() { g.rules.run(ctx) })
+		beside.Go(func() { g.privacy.Run(ctx) })
 		if g.store.shared {
 			beside.Go(func() { g.follow(ctx) })
 		}

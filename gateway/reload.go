@@ -86,6 +86,7 @@ func (g *Gateway) changeConfig(
 	g.outbox.Replace(next.push)
 	g.people.Store(next.accounts)
 	g.profiles.Store(next.lookups())
+	g.policies.set(next.cfg)
 	swap()
 	g.running = next
 	g.retire(old, next)

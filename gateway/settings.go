@@ -114,6 +114,7 @@ func limits(l config.Limits) api.Limits {
 func tenantLimits(l config.Limits) pipeline.Limits {
 	return pipeline.Limits{
 		VisitorPerMinute: l.MessagesPerMinute.Visitor, TenantPerMinute: l.MessagesPerMinute.Tenant, BotCallsPerDay: l.BotCallsPerDay,
+		BotTokensPerDay: l.BotTokensPerDay,
 	}
 }
 

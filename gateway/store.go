@@ -23,6 +23,8 @@ import (
 type nodeStore struct {
 	store.Store
 	blobs blobStore
+	// own is the store where it lies in the node's own folder; nil where a server has it.
+	own *embedded.Store
 	// nodes is who else works on the store.
 	nodes rulebook.Nodes
 	// shared is set when other nodes may work on it.
@@ -72,7 +74,7 @@ func openStore(ctx context.Context, o Options, cfg *config.Config, root []byte, 
 	if err != nil {
 		return nil, err
 	}
-	return &nodeStore{Store: s, blobs: s.Blobs(), nodes: rulebook.Alone{}}, nil
+	return &nodeStore{Store: s, blobs: s.Blobs(), own: s, nodes: rulebook.Alone{}}, nil
 }
 
 // storeUse is what a store is opened for.

@@ -149,8 +149,8 @@ func (c *Channel) accept(in message.Inbound) (adapters.Receipt, error) {
 }
 
 func (c *Channel) outcome(r adapters.Receipt) (adapters.Outcome, error) {
-	work, cancel := context.WithTimeout(c.life, c.cfg.Wait)
-	defer cancel()
+	work := newBrief(c.life, c.cfg.Wait)
+	defer work.end()
 	return c.deps.Timeline.Outcome(work, r)
 }
 

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"turnout/gateway/api"
+	"turnout/gateway/privacy"
 	"turnout/gateway/resource"
 	"turnout/gateway/rulebook"
 )
@@ -71,6 +72,17 @@ func docs() map[string]api.Doc {
 		"DELETE" + at + "resources/{kind}/{id}":      {Summary: "Remove a resource that no file has.", Answer: resource.AppliedTenant{}, Codes: change},
 		"GET" + at + "versions":                      {Summary: "Versions of the configuration, the newest first.", Answer: versionList{}, Query: page(nil)},
 		"GET" + at + "versions/{id}":                 {Summary: "A version of the configuration.", Answer: wholeVersion{}},
+		"POST" + at + "erasures":                     {Summary: "Erase a person.", Body: erasureBody{}, Answer: erasureAnswer{}, Codes: []string{"404 not_found", "409 " + CodeLegalHold, "409 " + CodeMustReachHuman, "410 " + api.CodeErased}},
+		"GET" + at + "erasures":                      {Summary: "Erasures, the oldest first.", Answer: erasureList{}, Query: page(nil)},
+		"GET" + at + "erasures/{id}":                 {Summary: "How far an erasure has come.", Answer: erasureAnswer{}},
+		"POST" + at + "persons/export":               {Summary: "Everything that is held of a person.", Body: copyBody{}, File: "application/zip, application/jsonl", Codes: []string{"404 not_found", "410 " + api.CodeErased}},
+		"GET" + at + "holds":                         {Summary: "Legal holds, the oldest first.", Answer: holdList{}, Query: page(nil)},
+		"POST" + at + "holds":                        {Summary: "Keep something from being destroyed.", Body: holdBody{}, Answer: privacy.Hold{}, Codes: []string{"404 not_found", "410 " + api.CodeErased}},
+		"POST" + at + "holds/{id}/lift":              {Summary: "Lift a legal hold."},
+		"GET" + at + "retention":                     {Summary: "How long what is kept, and the last run.", Answer: retentionAnswer{}},
+		"POST" + at + "retention/dry-run":            {Summary: "What a run would destroy now.", Answer: privacy.Run{}},
+		"POST" + at + "node/backup":                  {Summary: "Copy the store into a new folder; a line now and then, and a last one.", Body: backupBody{}, File: "application/jsonl"},
+		"POST" + at + "node/check":                   {Summary: "Read everything in the store; the last line tells what is wrong.", File: "application/jsonl"},
 		"GET" + at + "secrets":                       {Summary: "The names of sealed secrets.", Answer: secretList{}, Query: page(nil)},
 		"PUT" + at + "secrets/{id}":                  {Summary: "Set or rotate a sealed secret.", Body: secretBody{}, Answer: secretInfo{}, Codes: []string{stale, invalid}},
 		"DELETE" + at + "secrets/{id}":               {Summary: "Remove a sealed secret that nothing uses.", Codes: []string{"409 " + CodeInUse}},

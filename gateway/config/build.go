@@ -46,10 +46,28 @@ func (l *loader) newTenant(r *resource) *Tenant {
 	if t.IdleNew < time.Minute {
 		l.faults.add(r.Spec.find("idle_new"), `idle_new must be "1m" or more`)
 	}
+	l.checkRetention(r.Spec, t.Retention)
 	if t.BotLadder.CaptureOver < 0 {
 		l.faults.add(r.Spec.find("bot_ladder", "capture_over"), "capture_over must be 0 (never) or more")
 	}
 	return t
+}
+
+// shortestKept is the shortest time of retention: until then a conversation may be opened again, and people look at it.
+const shortestKept = 24 * time.Hour
+
+func (l *loader) checkRetention(spec Section, r Retention) {
+	for name, d := range map[string]time.Duration{"attachments": r.Attachments, "messages": r.Messages, "figures": r.Figures} {
+		if d != 0 && d < shortestKept {
+			l.faults.add(spec.find("retention", name), `%s must be "24h" or more, or left out to keep it for good`, name)
+		}
+	}
+	if r.Messages > 0 && r.Attachments > r.Messages {
+		l.faults.add(spec.find("retention", "attachments"), "attachments go with messages at the latest: write a time that is not longer than that of messages, or leave it out")
+	}
+	if r.Figures > 0 && r.Messages == 0 {
+		l.faults.add(spec.find("retention", "figures"), "figures are kept of conversations whose messages are gone: say how long messages are kept, too")
+	}
 }
 
 // add puts a resource into its tenant.
@@ -106,6 +124,12 @@ func (l *loader) newBot(r *resource) *Bot {
 	check(b.Concurrency >= 1 && b.Concurrency <= 100_000, "must lie between 1 and 100000", "concurrency")
 	check(b.Breaker.Failures >= 1, "must be 1 or more", "breaker", "failures")
 	check(b.Breaker.Window >= time.Second, `must be "1s" or more`, "breaker", "window")
+	for name, n := range map[string]int64{
+		"calls_per_hour": b.Budget.CallsPerHour, "calls_per_day": b.Budget.CallsPerDay,
+		"tokens_per_hour": b.Budget.TokensPerHour, "tokens_per_day": b.Budget.TokensPerDay,
+	} {
+		check(n >= 0 && n <= 1<<50, "must be 1 or more, or left out for no limit", "budget", name)
+	}
 	check(b.Breaker.OpenFor >= time.Second, `must be "1s" or more`, "breaker", "open_for")
 	return b
 }

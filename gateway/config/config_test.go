@@ -102,6 +102,7 @@ func TestResources(t *testing.T) {
 			{
 				Name: "legacy", Adapter: "webhook", Deadline: 10 * time.Second, Concurrency: 8,
 				Breaker:   config.Breaker{Failures: 3, Window: time.Minute, OpenFor: 10 * time.Second},
+				Budget:    config.Budget{CallsPerHour: 500, TokensPerDay: 2_000_000},
 				Alternate: "spare",
 			},
 			{
@@ -191,8 +192,8 @@ func TestRuleSources(t *testing.T) {
 	}
 	want := map[string]rule{
 		"from-a-file": {"conf/rules/a.yaml", 2, 5},
-		"inline":      {"conf/shop.yaml", 80, 7},
-		"last":        {"conf/shop.yaml", 93, 5},
+		"inline":      {"conf/shop.yaml", 81, 7},
+		"last":        {"conf/shop.yaml", 94, 5},
 	}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(rule{})); diff != "" {
 		t.Errorf("rules differ (-want +got):\n%s", diff)

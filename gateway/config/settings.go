@@ -96,6 +96,8 @@ type Limits struct {
 	MessagesPerMinute Rates `yaml:"messages_per_minute"`
 	// BotCallsPerDay are those of one tenant.
 	BotCallsPerDay int64 `yaml:"bot_calls_per_day"`
+	// BotTokensPerDay are the tokens that those of one tenant may take; 0: no limit.
+	BotTokensPerDay int64 `yaml:"bot_tokens_per_day"`
 	// AllowNetworks are networks that bots may be in although they are not public: loopback and private ones are
 	// refused otherwise.
 	AllowNetworks []netip.Prefix `yaml:"allow_networks"`
@@ -280,6 +282,7 @@ func (l *loader) checkLimits(whole Section, m *Limits) {
 		{"connections", int64(m.Connections), 1, 1 << 20},
 		{"connections_per_ip", int64(m.ConnectionsPerIP), 1, 1 << 20},
 		{"bot_calls_per_day", m.BotCallsPerDay, 1, 1 << 50},
+		{"bot_tokens_per_day", m.BotTokensPerDay, 0, 1 << 50},
 	} {
 		if n.value < n.min || n.value > n.max {
 			l.faults.add(whole.find("limits", n.name), "%s must lie between %d and %d", n.name, n.min, n.max)

@@ -26,6 +26,8 @@ type Tenant struct {
 	// ReopenWithin is how long after its close a message reopens a conversation; 0 leaves it to each channel's default.
 	ReopenWithin time.Duration `yaml:"reopen_within"`
 	BotLadder    BotLadder     `yaml:"bot_ladder"`
+	// Retention is how long what is kept; nothing said is for good.
+	Retention Retention `yaml:"retention"`
 	// BareRequests says that a bare word for a person ("agent") hands over without any rule.
 	BareRequests bool `yaml:"bare_requests"`
 
@@ -54,6 +56,14 @@ type Tenant struct {
 
 	spec      Section
 	ruleFiles []document
+}
+
+// Retention is how long a tenant keeps what of a conversation after its close; 0 is for good.
+type Retention struct {
+	// Attachments are files, Messages everything that was said and known, Figures what reports count when that is gone.
+	Attachments time.Duration `yaml:"attachments"`
+	Messages    time.Duration `yaml:"messages"`
+	Figures     time.Duration `yaml:"figures"`
 }
 
 // BotLadder says what happens to conversations whose bot is down.
@@ -89,12 +99,22 @@ type Bot struct {
 	// Concurrency is the number of calls under way at a time.
 	Concurrency int     `yaml:"concurrency"`
 	Breaker     Breaker `yaml:"breaker"`
+	// Budget bounds what the bot may cost.
+	Budget Budget `yaml:"budget"`
 	// Alternate is the bot to ask when this one fails; empty for none.
 	Alternate string `yaml:"alternate"`
 	// Config is the adapter's.
 	Config Section `yaml:"config"`
 
 	spec Section
+}
+
+// Budget bounds the calls of one bot and, for bots that count in tokens, what they take. 0: no limit.
+type Budget struct {
+	CallsPerHour  int64 `yaml:"calls_per_hour"`
+	CallsPerDay   int64 `yaml:"calls_per_day"`
+	TokensPerHour int64 `yaml:"tokens_per_hour"`
+	TokensPerDay  int64 `yaml:"tokens_per_day"`
 }
 
 // Breaker stops calls to a bot for OpenFor after Failures failed ones within Window.

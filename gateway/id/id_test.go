@@ -3,6 +3,8 @@ package id
 import (
 	"bytes"
 	"crypto/rand"
+	"errors"
+	"hash/fnv"
 	"testing"
 	"time"
 
@@ -76,4 +78,32 @@ func FuzzPartition(f *testing.F) {
 			t.Fatalf("partition %d", p)
 		}
 	})
+}
+
+// TestPartitionOf holds the hash to FNV-1a over the parts, each ended by a zero: stores were divided by it.
+func TestPartitionOf(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		parts := [3]string{rapid.String().Draw(t, "tenant"), rapid.String().Draw(t, "channel"), rapid.String().Draw(t, "address")}
+		h := fnv.New64a()
+		for _, p := range parts {
+			h.Write(append([]byte(p), 0))
+		}
+		v := h.Sum64()
+		if got, want := PartitionOf(parts[0], parts[1], parts[2]), int((v^v>>32)%Partitions); got != want {
+			t.Fatalf("%q lies in %d, want %d", parts, got, want)
+		}
+	})
+}
+
+// TestPartitionRefuses checks that only what New makes is an id.
+func TestPartitionRefuses(t *testing.T) {
+	const good = "c_2v06h13gq3m25rqeyfz13gsbtr"
+	if p, err := Partition(Conversation, good); err != nil || p != 2<<5|27 {
+		t.Errorf("%s lies in %d, %v", good, p, err)
+	}
+	for _, bad := range []string{"", "c_", good[:27], good + "0", "m" + good[1:], "c-" + good[2:], "c_\n" + good[3:], "c_U" + good[3:], good[:27] + "u", "c_é" + good[4:]} {
+		if _, err := Partition(Conversation, bad); !errors.Is(err, ErrMalformed) {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
 }

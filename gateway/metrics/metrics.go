@@ -34,6 +34,7 @@ type Metrics struct {
 	ended      *prometheus.CounterVec
 	turnTime   *prometheus.HistogramVec
 	calls      *prometheus.CounterVec
+	tokens     *prometheus.CounterVec
 	callTime   *prometheus.HistogramVec
 	looks      *prometheus.CounterVec
 	lookTime   *prometheus.HistogramVec
@@ -85,6 +86,7 @@ func New(version string, state func() State) *Metrics {
 	m.looks = counter("turnout_profile_lookups_total", "Calls of a tenant's own system about customers, by how they ended.", "tenant", "outcome")
 	m.lookTime = histogram("turnout_profile_lookup_duration_seconds", "Time that calls of a tenant's own system took.", seconds, "tenant")
 	m.lateWaits = counter("turnout_profile_waits_total", "Turns that waited for what the tenant's own system says, by whether it came in time.", "tenant", "channel", "outcome")
+	m.tokens = counter("turnout_bot_tokens_total", "Tokens that calls of a bot took, by what for: prompt or answer; an estimate where its server does not say.", "tenant", "bot", "kind")
 	m.sent = counter("turnout_messages_sent_total", "Messages to customers, by who spoke.", "tenant", "channel", "by")
 	m.status = counter("turnout_delivery_status_total", "Steps in the delivery of messages over push channels.", "tenant", "channel", "status")
 	m.decisions = counter("turnout_rules_decisions_total", "Decisions, by what they did and in which phase.", "tenant", "kind", "phase")
@@ -144,6 +146,12 @@ func (m *Metrics) Looked(tenant, outcome string, took time.Duration) {
 // Waited is told of a turn that waited for such a call: "in_time", "late" or "failed".
 func (m *Metrics) Waited(tenant, channel, outcome string) {
 	m.lateWaits.WithLabelValues(tenant, channel, outcome).Inc()
+}
+
+// Spent is told what a call of a bot took, in tokens.
+func (m *Metrics) Spent(tenant, bot string, prompt, answer int64) {
+	m.tokens.WithLabelValues(tenant, bot, "prompt").Add(float64(max(0, prompt)))
+	m.tokens.WithLabelValues(tenant, bot, "answer").Add(float64(max(0, answer)))
 }
 
 // Answered is told how long a turn took that ended in a durable decision.

@@ -81,6 +81,7 @@ func used(t *testing.T) *metrics.Metrics {
 	m.Called("acme", "legacy", "ok", 20*time.Millisecond)
 	m.Looked("acme", "found", 20*time.Millisecond)
 	m.Waited("acme", "acme.web", "in_time")
+	m.Spent("acme", "legacy", 120, 30)
 	m.Answered("acme", "acme.web", 25*time.Millisecond)
 	m.Requested("/v1/agent/queue", "GET", 200, time.Millisecond)
 	return m
@@ -101,6 +102,8 @@ func TestFigures(t *testing.T) {
 		`turnout_turns_ended_total{channel="acme.web",outcome="discarded",tenant="acme"} 1`,
 		`turnout_turn_duration_seconds_sum{channel="acme.web",tenant="acme"} 0.025`,
 		`turnout_bot_calls_total{bot="legacy",outcome="ok",tenant="acme"} 1`,
+		`turnout_bot_tokens_total{bot="legacy",kind="answer",tenant="acme"} 30`,
+		`turnout_bot_tokens_total{bot="legacy",kind="prompt",tenant="acme"} 120`,
 		`turnout_messages_sent_total{by="bot",channel="acme.web",tenant="acme"} 1`,
 		`turnout_messages_sent_total{by="agent",channel="acme.web",tenant="acme"} 1`,
 		`turnout_delivery_status_total{channel="acme.web",status="delivered",tenant="acme"} 1`,

@@ -23,6 +23,16 @@ type State struct {
 	Sealed time.Duration
 	Unsent uint64
 	Alarms []AlarmState
+	// Privacy counts since the start of the process.
+	Privacy PrivacyState
+}
+
+// PrivacyState counts what was destroyed.
+type PrivacyState struct {
+	// Requested, Refused and Done are erasures of persons; Messages, Attachments and Figures conversations that lost these
+	// because their time was over.
+	Requested, Refused, Done       int64
+	Messages, Attachments, Figures int64
 }
 
 // AlarmState is something that is wrong although the node serves.
@@ -74,6 +84,7 @@ type collector struct {
 	looking, lookupOpen               *prometheus.Desc
 	sealed, unsent                    *prometheus.Desc
 	alarm                             *prometheus.Desc
+	erasures, retained                *prometheus.Desc
 }
 
 func newCollector(state func() State) *collector {
@@ -104,6 +115,8 @@ func newCollector(state func() State) *collector {
 	c.sealed = desc("turnout_audit_checkpoint_age_seconds", "Time since all chains that had moved were sealed.")
 	c.unsent = desc("turnout_audit_unsent_checkpoints", "Checkpoints whose copies are not outside yet.")
 	c.alarm = desc("turnout_alarm", "1 for each thing that is wrong although the node serves, such as a rule that is left out.", "tenant", "alarm", "subject")
+	c.erasures = desc("turnout_erasures_total", "Erasures of persons, by how far they have come.", "state")
+	c.retained = desc("turnout_retention_expired_total", "Conversations that lost something because its time was over, by what.", "class")
 	return c
 }
 
@@ -160,6 +173,16 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		gauge(c.sealed, s.Sealed.Seconds())
 	}
 	gauge(c.unsent, float64(s.Unsent))
+	count := func(d *prometheus.Desc, n int64, label string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), label)
+	}
+	p := s.Privacy
+	count(c.erasures, p.Requested, "requested")
+	count(c.erasures, p.Refused, "refused")
+	count(c.erasures, p.Done, "done")
+	count(c.retained, p.Messages, "messages")
+	count(c.retained, p.Attachments, "attachments")
+	count(c.retained, p.Figures, "figures")
 	for _, a := range s.Alarms {
 		gauge(c.alarm, 1, a.Tenant, a.Alarm, a.Subject)
 	}

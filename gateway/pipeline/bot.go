@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"slices"
 	"time"
 
 	"github.com/failsafe-go/failsafe-go/circuitbreaker"
@@ -19,12 +20,16 @@ type Bot struct {
 	Deadline    time.Duration
 	Concurrency int
 	Breaker     BreakerSettings
+	// Budget is the bot's own, beside that of all of the tenant's bots.
+	Budget Budget
 	// Alternate is asked when this bot cannot answer; nil for none.
 	Alternate *Bot
 
 	tenant  string
-	prompt  bool // the adapter returns when its context ends
+	prompt  bool            // the adapter returns when its context ends
+	memory  adapters.Memory // what its turns bring of the conversation
 	breaker gate
+	budgets budgets
 	bound   *fair.Gate[store.Ref]
 }
 
@@ -35,44 +40,54 @@ type BreakerSettings struct {
 	OpenFor  time.Duration
 }
 
-// gate lets a call through to a bot while the breaker is closed and the tenant's budget lasts.
+// gate lets a call through to a bot while the breaker is closed and the budgets of the bot and its tenant last.
 type gate struct {
 	circuitbreaker.CircuitBreaker[any]
-	budget *budget
+	budgets budgets
 }
 
-// TryAcquirePermit lets one call through. The budget goes first: a permit that is not used would keep a breaker that probes
+// TryAcquirePermit lets one call through. The budgets go first: a permit that is not used would keep a breaker that probes
 // from closing.
 func (g gate) TryAcquirePermit() bool {
-	if !g.budget.take() {
+	if !g.budgets.take() {
 		return false
 	}
 	if !g.CircuitBreaker.TryAcquirePermit() {
-		g.budget.back()
+		g.budgets.back()
 		return false
 	}
 	return true
 }
 
-// ready completes the bot's own state; closed is called when the breaker closes again.
-func (b *Bot) ready(bound *fair.Gate[store.Ref], closed func(), t *Tenant) {
+// ready completes the bot's own state; back is called when the breaker closes again and when there is a budget again. was is
+// the bot of that name before, nil for none.
+func (b *Bot) ready(bound *fair.Gate[store.Ref], back func(), t *Tenant, was *Bot, now func() time.Time) {
 	b.tenant, b.bound = t.Handle.Name(), bound
 	_, b.prompt = b.Bot.(adapters.Prompt)
+	if r, ok := b.Bot.(adapters.Rememberer); ok {
+		b.memory = r.Remembers()
+	}
+	if was != nil && was.Budget == b.Budget {
+		b.budgets = was.budgets
+	} else {
+		b.budgets = b.Budget.budgets(now, back)
+	}
 	breaker := circuitbreaker.NewBuilder[any]().
 		WithFailureThresholdPeriod(max(1, b.Breaker.Failures), max(time.Second, b.Breaker.Window)).
 		WithDelay(b.Breaker.OpenFor).
 		WithSuccessThreshold(1).
-		OnClose(func(circuitbreaker.StateChangedEvent) { closed() }).
+		OnClose(func(circuitbreaker.StateChangedEvent) { back() }).
 		Build()
-	b.breaker = gate{breaker, t.budget}
+	b.breaker = gate{breaker, slices.Concat(t.budgets, b.budgets)}
 }
 
 // SameSettings reports whether two bots have the same name and the same limits.
 func (b *Bot) SameSettings(o *Bot) bool {
-	return b.Name == o.Name && b.Deadline == o.Deadline && b.Concurrency == o.Concurrency && b.Breaker == o.Breaker
+	return b.Name == o.Name && b.Deadline == o.Deadline && b.Concurrency == o.Concurrency && b.Breaker == o.Breaker &&
+		b.Budget == o.Budget
 }
 
 // Anew returns a bot of the same adapter and settings, without an alternate, that nobody has asked yet.
 func (b *Bot) Anew() *Bot {
-	return &Bot{Name: b.Name, Bot: b.Bot, Deadline: b.Deadline, Concurrency: b.Concurrency, Breaker: b.Breaker}
+	return &Bot{Name: b.Name, Bot: b.Bot, Deadline: b.Deadline, Concurrency: b.Concurrency, Breaker: b.Breaker, Budget: b.Budget}
 }

@@ -12,14 +12,14 @@ import (
 // hub tells the watchers of this process that a conversation has grown. It may lose what it tells; the log is the truth.
 type hub struct {
 	mu       sync.Mutex
-	watchers map[string]map[*watcher]struct{}
+	watchers map[watchKey]map[*watcher]struct{}
 	closed   bool
 }
 
 // watcher gets the hints of one key. Its channel has room for one wake-up: more add nothing.
 type watcher struct {
 	hub  *hub
-	key  string
+	key  watchKey
 	wake chan struct{}
 
 	mu     sync.Mutex
@@ -40,17 +40,25 @@ type signalFrame struct {
 
 const keepEvents = 64
 
-func newHub() *hub { return &hub{watchers: map[string]map[*watcher]struct{}{}} }
+func newHub() *hub { return &hub{watchers: map[watchKey]map[*watcher]struct{}{}} }
 
-// addressKey is the key of those who follow an address, conversationKey of those who follow a conversation.
-func addressKey(tenant string, a message.Address) string {
-	return "a\x00" + tenant + "\x00" + a.Channel + "\x00" + a.Address + "\x00" + a.Thread
+// watchKey is what is watched: an address, or a conversation.
+type watchKey struct {
+	tenant, conversation string
+	address              message.Address
 }
 
-func conversationKey(r store.Ref) string { return "c\x00" + r.Tenant.Name() + "\x00" + r.ID }
+// addressKey is the key of those who follow an address, conversationKey of those who follow a conversation.
+func addressKey(tenant string, a message.Address) watchKey {
+	return watchKey{tenant: tenant, address: a}
+}
+
+func conversationKey(r store.Ref) watchKey {
+	return watchKey{tenant: r.Tenant.Name(), conversation: r.ID}
+}
 
 // watch adds a watcher; keep makes it collect the events of hints. The caller must close it.
-func (h *hub) watch(key string, keep bool, other func(signalFrame)) *watcher {
+func (h *hub) watch(key watchKey, keep bool, other func(signalFrame)) *watcher {
 	w := &watcher{hub: h, key: key, wake: make(chan struct{}, 1), keep: keep, other: other}
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -88,7 +96,7 @@ func (w *watcher) take() ([]conversation.Event, *conversation.State) {
 }
 
 // follow watches a key for a reader of another package. Signals that find no room are lost.
-func (h *hub) follow(key string) adapters.Watch {
+func (h *hub) follow(key watchKey) adapters.Watch {
 	out := &follower{signals: make(chan adapters.Signal, 16)}
 	out.w = h.watch(key, false, func(f signalFrame) {
 		select {
@@ -113,7 +121,7 @@ func (h *hub) publish(hint store.Hint) {
 	if hint.State == nil {
 		return
 	}
-	h.each([2]string{addressKey(hint.Ref.Tenant.Name(), hint.State.From), conversationKey(hint.Ref)}, func(w *watcher) {
+	h.each([2]watchKey{addressKey(hint.Ref.Tenant.Name(), hint.State.From), conversationKey(hint.Ref)}, func(w *watcher) {
 		if w.keep {
 			w.mu.Lock()
 			// Word of another node's commit comes from another goroutine than that of one's own.
@@ -135,15 +143,15 @@ func (h *hub) publish(hint store.Hint) {
 }
 
 // signal passes a frame without a sequence to the watchers of a key.
-func (h *hub) signal(key string, f signalFrame) {
-	h.each([2]string{key}, func(w *watcher) {
+func (h *hub) signal(key watchKey, f signalFrame) {
+	h.each([2]watchKey{key}, func(w *watcher) {
 		if w.other != nil {
 			w.other(f)
 		}
 	})
 }
 
-func (h *hub) each(keys [2]string, f func(*watcher)) {
+func (h *hub) each(keys [2]watchKey, f func(*watcher)) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, k := range keys {
@@ -166,5 +174,5 @@ func (h *hub) close() {
 			close(w.wake)
 		}
 	}
-	h.watchers = map[string]map[*watcher]struct{}{}
+	h.watchers = map[watchKey]map[*watcher]struct{}{}
 }

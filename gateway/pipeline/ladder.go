@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"errors"
+	"time"
 
 	"turnout/adapters"
 	"turnout/gateway/conversation"
@@ -15,12 +16,12 @@ const maxAttempts = 4
 // alternate bot, a person; or capture, with an honest word, when too many wait for people already. enter takes a place for
 // another attempt, of the channel f.ch, at a bot.
 func (p *Pipeline) fail(f *flight, cause error, enter func(*Bot) *place) {
-	kind, status := trouble(cause)
-	if errors.Is(cause, errBreakerOpen) && p.overBudget(f.ch.Tenant) {
+	kind, status, after := trouble(cause)
+	if errors.Is(cause, errBreakerOpen) && (p.overBudget(f.ch.Tenant) || p.spentUp(f.bot)) {
 		kind = kindBudget
 	}
-	if next := p.rung(f, kind, status); next != nil {
-		if place := enter(next); place != nil && p.retake(f, next, place, kind, status) {
+	if next, pause := p.rung(f, kind, status, after); next != nil {
+		if place := enter(next); place != nil && p.retake(f, next, place, kind, status, pause) {
 			return
 		}
 	}
@@ -52,21 +53,26 @@ func (f *flight) goOn(b *Bot) *place {
 // another takes a place for another attempt while the flight's own is still held by the call.
 func (f *flight) another(b *Bot) *place { return f.ch.enter(b, nil) }
 
-// rung is the bot to try next, nil for none.
-func (p *Pipeline) rung(f *flight, kind string, status int) *Bot {
-	if f.turn.Attempt >= maxAttempts || kind == kindBudget { // the budget is that of all the tenant's bots
-		return nil
+// rung is the bot to try next, nil for none, and how long to wait before: a bot that is busy and says when to come back gets the
+// time, when that is soon and there is no other.
+func (p *Pipeline) rung(f *flight, kind string, status int, after time.Duration) (next *Bot, pause time.Duration) {
+	if f.turn.Attempt >= maxAttempts || kind == kindBudget && p.overBudget(f.ch.Tenant) { // that of all the tenant's bots
+		return nil, 0
 	}
-	mayHelp := kind == string(adapters.BotUnreachable) || status == 502 || status == 503 || status == 504
-	if mayHelp && f.turn.Attempt == 1 {
-		return f.bot
+	mayHelp := kind == string(adapters.BotUnreachable) || status == 502 || status == 503 || status == 504 ||
+		status == 429 && after > 0 && f.bot.Alternate == nil
+	if mayHelp && f.turn.Attempt == 1 && after <= longestPause {
+		return f.bot, after
 	}
-	return f.bot.Alternate
+	return f.bot.Alternate, 0
 }
+
+// longestPause is how long a turn waits for its bot at most, because the bot said so. The call's time begins after it.
+const longestPause = 5 * time.Second
 
 // retake commits the failure together with the next attempt of the same turn, by a bot that has a place for it. false means
 // that the turn must end otherwise: people have taken over, or the step could not be written.
-func (p *Pipeline) retake(f *flight, bot *Bot, place *place, kind string, status int) bool {
+func (p *Pipeline) retake(f *flight, bot *Bot, place *place, kind string, status int, pause time.Duration) bool {
 	op := store.Token(p.IDs.Token())
 	next := &flight{place: place}
 	defer func() { next.abandon() }()
@@ -85,6 +91,7 @@ func (p *Pipeline) retake(f *flight, bot *Bot, place *place, kind string, status
 		}
 		next = p.newFlight(d, f.ch, bot, place, f.ref)
 		next.known = nil
+		next.waits(pause)
 		_, err = p.commit(p.root, store.Step{
 			Ref: f.ref, Op: op, Base: snap.Version, Holding: f.lease.Token, Drop: true, Take: next.lease,
 			Events: d.Events, State: d.Result(),
@@ -129,16 +136,16 @@ func (p *Pipeline) toPeople(d *conversation.Draft, f *flight) error {
 // kindBudget is the kind of failure of a turn for which no call was left.
 const kindBudget = "budget"
 
-// trouble names what went wrong.
-func trouble(err error) (kind string, status int) {
+// trouble names what went wrong, and says after what time the bot may be asked again if it said so.
+func trouble(err error) (kind string, status int, after time.Duration) {
 	var be *adapters.BotError
 	switch {
 	case errors.Is(err, errBreakerOpen):
-		return "breaker_open", 0
+		return "breaker_open", 0, 0
 	case errors.As(err, &be):
-		return string(be.Kind), be.Status
+		return string(be.Kind), be.Status, be.RetryAfter
 	}
-	return string(adapters.BotUnreachable), 0
+	return string(adapters.BotUnreachable), 0, 0
 }
 
 // returnAll gives back to their bots what came to people only because a bot was down and what no agent has touched. What

@@ -20,8 +20,10 @@ type Limits struct {
 	// minute's worth, and ten at the least, may come at once. They hold whoever owns the conversation.
 	VisitorPerMinute int
 	TenantPerMinute  int
-	// BotCallsPerDay are the calls of the tenant's bots in a day (UTC); see budget.
-	BotCallsPerDay int64
+	// BotCallsPerDay are the calls of the tenant's bots in a day (UTC), BotTokensPerDay what those take that count in tokens; see
+	// budget.
+	BotCallsPerDay  int64
+	BotTokensPerDay int64
 }
 
 const (
@@ -132,75 +134,4 @@ func (p *Pipeline) admit(ctx context.Context, ch *Channel, in message.Inbound) e
 		Code: "rate_limited", RetryAfter: wait,
 		Detail: fmt.Sprintf("Too many messages. Send this one again in %d seconds.", int(math.Ceil(wait.Seconds()))),
 	}
-}
-
-// budget counts the bot calls of a tenant's day, which begins at midnight UTC.
-//
-// The count is this process' own and begins anew with it. It is a guard against a loop or a flood that would cost the
-// tenant a fortune, not a bill: to make it durable would cost every turn a write outside its partition, and a restart can
-// at most double what a day may cost.
-type budget struct {
-	most    int64 // 0: no limit
-	now     func() time.Time
-	renewed func() // called when a new day begins after one that was used up
-
-	mu   sync.Mutex
-	day  int64
-	used int64
-	over bool // a call was refused today
-}
-
-// take takes a call out of the budget; back returns one that was not made.
-func (b *budget) take() bool {
-	if b.most <= 0 {
-		return true
-	}
-	ok, renewed := b.count()
-	if renewed {
-		b.renewed()
-	}
-	return ok
-}
-
-func (b *budget) count() (ok, renewed bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if day := b.today(); day != b.day {
-		renewed = b.over
-		b.day, b.used, b.over = day, 0, false
-	}
-	if b.used >= b.most {
-		return false, renewed
-	}
-	b.used++
-	return true, renewed
-}
-
-func (b *budget) back() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.used = max(0, b.used-1)
-}
-
-// spent reports whether nothing is left of the day's calls, and first whether nobody has asked before today.
-func (b *budget) spent() (spent, first bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.most <= 0 || b.day != b.today() || b.used < b.most {
-		return false, false
-	}
-	first, b.over = !b.over, true
-	return true, first
-}
-
-func (b *budget) today() int64 { return b.now().Unix() / int64((24 * time.Hour).Seconds()) }
-
-// overBudget reports whether a tenant's bots may not be called any more today, and says so once in the log.
-func (p *Pipeline) overBudget(t *Tenant) bool {
-	spent, first := t.budget.spent()
-	if first {
-		p.Log.Warn("the bot calls of the day are used up: turns go to people until midnight UTC",
-			"tenant", t.Handle.Name(), "calls", t.budget.most)
-	}
-	return spent
 }

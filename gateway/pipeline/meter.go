@@ -16,6 +16,8 @@ type Meter interface {
 	Called(tenant, bot, outcome string, took time.Duration)
 	// Waited: a turn waited for what the tenant's own system says of the customer. outcome is one of the Wait… constants.
 	Waited(tenant, channel, outcome string)
+	// Spent: a bot says how many tokens a call took, of what it was asked and of what it answered.
+	Spent(tenant, bot string, prompt, answer int64)
 	// Answered: a turn that a bot answered ended in a durable commit, took after it was begun.
 	Answered(tenant, channel string, took time.Duration)
 }
@@ -33,6 +35,7 @@ type noMeter struct{}
 func (noMeter) Accepted(string, string, string, time.Duration) {}
 func (noMeter) Called(string, string, string, time.Duration)   {}
 func (noMeter) Waited(string, string, string)                  {}
+func (noMeter) Spent(string, string, int64, int64)             {}
 func (noMeter) Answered(string, string, time.Duration)         {}
 
 func acceptOutcome(r adapters.Receipt, err error) string {

@@ -102,13 +102,13 @@ type Tenant struct {
 	Share fair.Share
 
 	throttle *throttle
-	budget   *budget
+	budgets  budgets
 }
 
-// ready completes the tenant's own state; renewed is called when a day begins after one whose bot calls were used up.
+// ready completes the tenant's own state; renewed is called when a day begins after one whose budget was used up.
 func (t *Tenant) ready(now func() time.Time, renewed func()) {
 	if t.throttle == nil {
-		t.throttle, t.budget = newThrottle(t.Limits), &budget{most: t.Limits.BotCallsPerDay, now: now, renewed: renewed}
+		t.throttle, t.budgets = newThrottle(t.Limits), t.Limits.budgets(now, renewed)
 	}
 }
 
@@ -117,7 +117,7 @@ func (t *Tenant) inherit(old *Tenant) {
 	if old == nil || old == t || t.throttle != nil || old.Limits != t.Limits {
 		return
 	}
-	t.throttle, t.budget = old.throttle, old.budget
+	t.throttle, t.budgets = old.throttle, old.budgets
 }
 
 // Channel is what a turn needs to know of a channel.
@@ -166,6 +166,9 @@ type routing struct {
 	bots     []*Bot
 }
 
+// botKey is a tenant and the name of its bot.
+type botKey struct{ tenant, name string }
+
 // New returns a pipeline. It does nothing by itself until Run. Bot calls live under ctx.
 func New(ctx context.Context, o Options) *Pipeline {
 	if o.Meter == nil {
@@ -197,9 +200,10 @@ func (p *Pipeline) Replace(channels []*Channel) {
 	for _, c := range old.channels {
 		tenants[c.Tenant.Handle.Name()] = c.Tenant
 	}
-	seen := map[*Bot]bool{}
+	seen, before := map[*Bot]bool{}, map[botKey]*Bot{}
 	for _, b := range old.bots {
 		seen[b] = true
+		before[botKey{b.tenant, b.Name}] = b
 	}
 	next := &routing{channels: map[string]*Channel{}}
 	listed := map[*Bot]bool{}
@@ -212,7 +216,7 @@ func (p *Pipeline) Replace(channels []*Channel) {
 			listed[b] = true
 			next.bots = append(next.bots, b)
 			if !seen[b] {
-				b.ready(p.places.Gate(b.Concurrency), back, c.Tenant)
+				b.ready(p.places.Gate(b.Concurrency), back, c.Tenant, before[botKey{c.Tenant.Handle.Name(), b.Name}], p.Now)
 			}
 		}
 	}

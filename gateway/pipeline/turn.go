@@ -40,6 +40,7 @@ type flight struct {
 	profile *message.Profile
 	account *message.Account
 	late    time.Time
+	pause   time.Duration // before the call
 	// known are events of the turn's range that are at hand; what is missing is read from the log.
 	known []conversation.Event
 	flown bool
@@ -76,6 +77,12 @@ func (p *Pipeline) newFlight(d *conversation.Draft, ch *Channel, bot *Bot, place
 	f.late, f.profile = late, d.State.Profile
 	f.account, _ = ch.account(&d.State, d.Now())
 	return f
+}
+
+// waits lets the flight wait before its call, whose time begins after that.
+func (f *flight) waits(pause time.Duration) {
+	f.pause, f.deadline = pause, f.deadline.Add(pause)
+	f.lease.Until += pause.Milliseconds()
 }
 
 // fly runs the call on its own goroutine. When the pipeline is stopping the lease simply stays for the next process.
@@ -133,6 +140,12 @@ const boardingMargin = time.Second
 // run puts the turn to the bot and commits what came of it.
 func (p *Pipeline) run(f *flight) {
 	defer f.leave() // where nothing else did: a turn that could not be prepared, a panic
+	if f.pause > 0 {
+		select {
+		case <-time.After(f.pause):
+		case <-p.root.Done():
+		}
+	}
 	asked, err := p.ready(f)
 	over := false
 	if err == nil {
@@ -168,7 +181,11 @@ func (p *Pipeline) ready(f *flight) (asked, error) {
 	if err := p.Faults.Hit(p.root, fault.TurnTaken); err != nil {
 		return asked{}, err
 	}
-	return p.messages(f)
+	a, err := p.messages(f)
+	if err == nil {
+		a.history, a.cut, err = p.history(f)
+	}
+	return a, err
 }
 
 // asked is what a turn asks.
@@ -176,6 +193,9 @@ type asked struct {
 	messages []message.Inbound
 	scores   signal.Scores // of the last message
 	lastID   string
+	// history is what was said before, for a bot that wants it; cut says that there was more.
+	history []adapters.Said
+	cut     bool
 }
 
 func (a asked) last() message.Inbound { return a.messages[len(a.messages)-1] }
@@ -229,6 +249,7 @@ func (p *Pipeline) call(f *flight, a asked) (adapters.Answer, error) {
 	turn := adapters.Turn{
 		ID: f.turn.ID, Tenant: f.ref.Tenant.Name(), Conversation: f.ref.ID, From: a.last().From,
 		Messages: a.messages, Lang: a.last().Lang, Attempt: f.turn.Attempt, Profile: a.last().Profile,
+		History: a.history, Cut: a.cut,
 	}
 	if turn.Profile != nil {
 		turn.Contact = turn.Profile.Subject
@@ -250,6 +271,10 @@ func (p *Pipeline) call(f *flight, a asked) (adapters.Answer, error) {
 	answer, err := p.reply(ctx, f.bot, turn)
 	f.held = p.Now().Sub(began)
 	p.Meter.Called(f.bot.tenant, f.bot.Name, callOutcome(err), f.held)
+	if u := answer.Usage; u != nil { // also of an answer that came too late
+		f.bot.breaker.budgets.spend(u)
+		p.Meter.Spent(f.bot.tenant, f.bot.Name, u.Prompt, u.Answer)
+	}
 	switch {
 	case !over.CompareAndSwap(false, true):
 		f.leave()

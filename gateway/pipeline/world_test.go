@@ -158,8 +158,9 @@ type setup struct {
 	share       fair.Share
 	lookup      pipeline.Lookup
 	after       func(time.Duration) <-chan time.Time
-	clock       *clock // nil: one that runs
-	still       bool   // it stands from now on
+	clock       *clock                           // nil: one that runs
+	still       bool                             // it stands from now on
+	adjust      func(*world) func(*pipeline.Bot) // changes the bot before it is used
 }
 
 func newWorld(t *testing.T, s setup) *world {
@@ -193,6 +194,9 @@ func newWorld(t *testing.T, s setup) *world {
 	}
 	if b.Breaker.Failures == 0 {
 		b.Breaker = pipeline.BreakerSettings{Failures: 1000, Window: time.Minute, OpenFor: time.Minute}
+	}
+	if s.adjust != nil {
+		s.adjust(w)(b)
 	}
 	w.start(s)
 	t.Cleanup(func() { w.stop() })

@@ -597,5 +597,18 @@ type Upkeep interface {
 type Report struct {
 	Conversations int
 	Events        int
-	Faults        []string
+	Blobs         int // files of attachments
+	// Faults say what is wrong and where, at most MostFaults of them; Count is how many there are.
+	Faults []string
+	Count  int
+}
+
+// MostFaults is how many faults a report tells: a store that has more is not mended one by one.
+const MostFaults = 1000
+
+// Fault adds one.
+func (r *Report) Fault(format string, args ...any) {
+	if r.Count++; len(r.Faults) < MostFaults {
+		r.Faults = append(r.Faults, fmt.Sprintf(format, args...))
+	}
 }

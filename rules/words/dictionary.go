@@ -15,6 +15,9 @@ type Token uint32
 // immutable and safe for concurrent use.
 type Dictionary struct {
 	words map[string]Token
+	// some has a bit for each word that there is, by a cheap hash: nearly all words of a text are in no phrase, and need no
+	// look into the map.
+	some [1 << 8]uint64
 	// roots leads from the first word of a phrase to a node, by token; 0 is no node.
 	roots []uint32
 	edges map[edge]uint32
@@ -62,6 +65,8 @@ func (d *Dictionary) add(phrase string, value uint32) error {
 		if !ok {
 			token = Token(len(d.roots))
 			d.words[word] = token
+			at := someHash(word)
+			d.some[at>>6] |= 1 << (at & 63)
 			d.roots = append(d.roots, 0)
 		}
 		to := d.follow(node, token)
@@ -91,12 +96,27 @@ func (d *Dictionary) follow(node uint32, token Token) uint32 {
 }
 
 // Token returns the number of a folded word.
-func (d *Dictionary) Token(word string) Token { return d.words[word] }
+func (d *Dictionary) Token(word string) Token {
+	if at := someHash(word); d.some[at>>6]&(1<<(at&63)) == 0 {
+		return 0
+	}
+	return d.words[word]
+}
+
+// someHash is a place in Dictionary.some, by the length of a word and four of its bytes.
+func someHash(word string) uint32 {
+	n := len(word)
+	if n == 0 {
+		return 0
+	}
+	h := uint32(n) | uint32(word[0])<<4 ^ uint32(word[n-1])<<11 ^ uint32(word[n/2])<<18 ^ uint32(word[n/4])<<24
+	return h * 0x9e3779b1 >> 18
+}
 
 // Tokens appends the words of folded to dst as tokens and returns the result.
 func (d *Dictionary) Tokens(folded string, dst []Token) []Token {
 	for start, end := next(folded, 0); start < len(folded); start, end = next(folded, end) {
-		dst = append(dst, d.words[folded[start:end]])
+		dst = append(dst, d.Token(folded[start:end]))
 	}
 	return dst
 }

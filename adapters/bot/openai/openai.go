@@ -159,7 +159,7 @@ func (b *Bot) Reply(ctx context.Context, t adapters.Turn) (adapters.Answer, erro
 	defer c.idle.Stop()
 	a, err := c.make(ctx, &t, body)
 	if err != nil {
-		return adapters.Answer{}, classify(ctx, err)
+		return adapters.Answer{Usage: a.Usage}, classify(ctx, err)
 	}
 	return a, nil
 }

@@ -104,8 +104,12 @@ func (b *Bot) Reply(ctx context.Context, t adapters.Turn) (adapters.Answer, erro
 	if err != nil {
 		return adapters.Answer{}, &adapters.BotError{Kind: adapters.BotGarbage, Err: err}
 	}
-	ctx, cancel := context.WithTimeout(ctx, b.cfg.Timeout)
-	defer cancel()
+	// The caller's deadline is nearly always the nearer one, and a context costs a timer.
+	if d, ok := ctx.Deadline(); !ok || time.Until(d) > b.cfg.Timeout {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, b.cfg.Timeout)
+		defer cancel()
+	}
 	resp, err := b.call(ctx, t, body)
 	if err != nil {
 		return adapters.Answer{}, err

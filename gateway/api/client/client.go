@@ -63,6 +63,9 @@ const (
 	asked     = 5 * time.Second
 )
 
+// ErrNoNode says that nothing listens where a node would.
+var ErrNoNode = errors.New("no node answers")
+
 // Problem is a request that the node refused.
 type Problem struct {
 	Status int    `json:"status"`
@@ -161,7 +164,7 @@ func (c *Client) unreached(err error) error {
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Errorf("no node answers (is it running?): %w", err)
+		return fmt.Errorf("%w (is it running?): %w", ErrNoNode, err)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("the socket is for the user that the node runs as; use sudo -u: %w", err)
 	}

@@ -24,6 +24,8 @@ type cli struct {
 	Replay    replayCmd    `cmd:"" help:"Tell a conversation's log as a story, and recompute what was decided in it."`
 	Outbox    outboxCmd    `cmd:"" help:"Look after messages to customers that could not be delivered."`
 	Export    exportCmd    `cmd:"" help:"Write figures of conversations for other programs."`
+	Store     storeCmd     `cmd:"" help:"Back up, restore and check what a node keeps."`
+	Privacy   privacyCmd   `cmd:"" help:"Erase, export and keep what is held of persons."`
 	Bench     benchCmd     `cmd:"" help:"Measure what a turn costs, and the disk under it."`
 	BenchPeer benchPeerCmd `cmd:"" hidden:""`
 }

@@ -3,10 +3,14 @@ package embedded
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+
+	"github.com/cockroachdb/pebble/v2"
 
 	"turnout/gateway/audit"
 	"turnout/gateway/conversation"
@@ -14,17 +18,24 @@ import (
 	"turnout/gateway/store"
 )
 
-// Check implements store.Upkeep. It looks at one conversation at a time, under its lock, while the store works on.
+// checkPage is how much of a list is held at a time.
+const checkPage = 1024
+
+// Check implements store.Upkeep. It looks at one conversation at a time, under its lock, while the store works on, and holds
+// a page of what there is, however much that is.
 func (s *Store) Check(ctx context.Context) (store.Report, error) {
 	var rep store.Report
-	refs, err := s.allConversations(ctx)
-	if err != nil {
-		return rep, err
-	}
-	for _, r := range refs {
-		if err := s.checkOne(ctx, r, &rep); err != nil {
+	for from := []byte{spaceTenant}; from != nil; {
+		refs, next, err := s.conversationsFrom(ctx, from)
+		if err != nil {
 			return rep, err
 		}
+		for _, r := range refs {
+			if err := s.checkConversation(ctx, r, &rep); err != nil {
+				return rep, err
+			}
+		}
+		from = next
 	}
 	if err := s.checkIndexes(ctx, &rep); err != nil {
 		return rep, err
@@ -35,19 +46,136 @@ func (s *Store) Check(ctx context.Context) (store.Report, error) {
 	return rep, s.checkCheckpoints(ctx, &rep)
 }
 
-func (s *Store) allConversations(ctx context.Context) ([]store.Ref, error) {
+// conversationsFrom returns a page of those that have any row, and where the next page begins, nil at the end.
+func (s *Store) conversationsFrom(ctx context.Context, from []byte) (refs []store.Ref, next []byte, err error) {
 	if err := s.enter(ctx); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer s.life.RUnlock()
-	var refs []store.Ref
-	err := s.each([]byte{spaceTenant}, []byte{spaceTenant + 1}, func(k, _ []byte) (bool, error) {
-		if r, ok := parseStateKey(k); ok {
-			refs = append(refs, r)
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: []byte{spaceTenant}, UpperBound: []byte{spaceTenant + 1}})
+	if err != nil {
+		return nil, nil, s.readError(err)
+	}
+	for ok := it.SeekGE(from); ok; {
+		if err = ctx.Err(); err != nil {
+			break
 		}
-		return true, ctx.Err()
-	})
-	return refs, err
+		name, rest, found := bytes.Cut(it.Key()[1:], []byte{0})
+		t, bad := store.TenantOf(string(name))
+		if !found || bad != nil || len(rest) == 0 {
+			ok = it.Next()
+			continue
+		}
+		if rest[0] != 'c' { // before or behind all conversations of the tenant
+			if rest[0] < 'c' {
+				ok = it.SeekGE(tenantKey(t.Name(), 'c'))
+			} else {
+				ok = it.SeekGE(tenantKey(t.Name(), 0xff))
+			}
+			continue
+		}
+		conv, _, _ := bytes.Cut(rest[1:], []byte{0})
+		r := store.Ref{Tenant: t, ID: string(conv)}
+		behind := after(conversationKey(r))
+		if len(refs) == checkPage {
+			next = bytes.Clone(it.Key())
+			break
+		}
+		refs = append(refs, r)
+		ok = it.SeekGE(behind)
+	}
+	if bad := it.Close(); bad != nil {
+		err = errors.Join(err, s.readError(bad))
+	}
+	return refs, next, err
+}
+
+// checkConversation looks at one that is there, or at what an erasure has left of one, and then at its files.
+func (s *Store) checkConversation(ctx context.Context, r store.Ref, rep *store.Report) error {
+	if _, err := id.Partition(id.Conversation, r.ID); err != nil {
+		rep.Fault("tenant %s: rows of a conversation that is none", r.Tenant.Name())
+		return nil
+	}
+	if err := s.checkOne(ctx, r, rep); err != nil {
+		return err
+	}
+	for last := ""; ; {
+		files, err := s.Attachments(ctx, r, last, checkPage)
+		if errors.Is(err, store.ErrUnavailable) || ctx.Err() != nil {
+			return errors.Join(err, ctx.Err())
+		}
+		if err != nil {
+			return nil // erased, or said already what is wrong
+		}
+		for _, a := range files {
+			last = a.ID
+			if err := s.checkBlob(ctx, r, a, rep); err != nil {
+				return err
+			}
+		}
+		if len(files) < checkPage {
+			return nil
+		}
+	}
+}
+
+// checkBlob reads a file to its end.
+func (s *Store) checkBlob(ctx context.Context, r store.Ref, a store.Attachment, rep *store.Report) error {
+	if b, err := hex.DecodeString(a.Blob); err != nil || len(b) != sha256.Size {
+		return nil // its bytes are somewhere else, or gone
+	}
+	rep.Blobs++
+	body, err := s.blobs.Open(ctx, r, a.Blob)
+	if err == nil {
+		_, err = io.Copy(io.Discard, &untilDone{ctx, body})
+		err = errors.Join(err, body.Close())
+	}
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, store.ErrUnavailable) || ctx.Err() != nil:
+		return errors.Join(err, ctx.Err())
+	}
+	if now, gone := s.Attachment(ctx, r, a.ID); gone != nil || now.Blob != a.Blob {
+		return nil // it was destroyed meanwhile
+	}
+	if errors.Is(err, store.ErrNotFound) {
+		err = errors.New("the file is missing")
+	}
+	rep.Fault("conversation %s: attachment %s: %v", r.ID, a.ID, err)
+	return nil
+}
+
+// checkErased looks at what an erasure leaves. The caller holds the partition's lock.
+func (s *Store) checkErased(r store.Ref, t *tenant, rep *store.Report) error {
+	_, err := s.tombstone(r, t)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		rep.Fault("conversation %s: it has rows, but no state", r.ID)
+		return nil
+	case errors.Is(err, store.ErrUnavailable):
+		return err
+	case err != nil:
+		rep.Fault("conversation %s: %v", r.ID, err)
+		return nil
+	}
+	if key, err := s.get(dataKeyKey(r)); err != nil || key != nil {
+		if err == nil {
+			rep.Fault("conversation %s: it was erased, and its key is there", r.ID)
+		}
+		return err
+	}
+	entries, err := s.chain(r, 0, 1<<31)
+	if errors.Is(err, store.ErrUnavailable) {
+		return err
+	}
+	if err == nil {
+		_, err = audit.Verify(r.ID, audit.Head{}, entries)
+	}
+	if err != nil {
+		rep.Fault("conversation %s: audit: %v", r.ID, err)
+	}
+	return nil
 }
 
 // checkOne compares everything of one conversation with its log.
@@ -58,18 +186,22 @@ func (s *Store) checkOne(ctx context.Context, r store.Ref, rep *store.Report) er
 	}
 	defer s.unlockRead(p)
 	fault := func(format string, args ...any) {
-		rep.Faults = append(rep.Faults, fmt.Sprintf("conversation %s: ", r.ID)+fmt.Sprintf(format, args...))
+		rep.Fault("conversation %s: %s", r.ID, fmt.Sprintf(format, args...))
 	}
-	rep.Conversations++
 	t, err := s.tenant(r.Tenant)
-	if err != nil {
-		return err
+	if t == nil || err != nil {
+		fault("its tenant's keys do not open")
+		return nil
 	}
 	key := kindKey(conversationKey(r), kindState)
 	row, err := s.get(key)
-	if row == nil || err != nil {
+	if err != nil {
 		return err
 	}
+	if row == nil {
+		return s.checkErased(r, t, rep)
+	}
+	rep.Conversations++
 	content, err := s.content(r, t)
 	if err != nil || content == nil {
 		fault("its data key does not open")
@@ -208,43 +340,61 @@ func (s *Store) checkRows(rec *record, t *tenant, fault func(string, ...any)) er
 	})
 }
 
+// demanded is a row of an index and the conversation that it is of.
+type demanded struct {
+	key []byte
+	ref store.Ref
+}
+
 // checkIndexes looks that nothing stands in the indexes that no state demands.
 func (s *Store) checkIndexes(ctx context.Context, rep *store.Report) error {
-	type found struct {
-		key []byte
-		ref store.Ref
-	}
-	var rows []found
-	if err := s.enter(ctx); err != nil {
-		return err
-	}
-	err := s.each([]byte{spaceIndex}, []byte{spaceIndex + 1}, func(k, _ []byte) (bool, error) {
+	if err := s.checkSpace(ctx, spaceIndex, rep, func(k []byte) (demanded, bool) {
 		_, _, r, _, ok := parseIndexKey(k)
 		if !ok {
-			rep.Faults = append(rep.Faults, "the index of obligations holds a row that is none")
-			return true, nil
+			rep.Fault("the index of obligations holds a row that is none")
 		}
-		rows = append(rows, found{bytes.Clone(k), r})
-		return true, nil
+		return demanded{bytes.Clone(k), r}, ok
+	}); err != nil {
+		return err
+	}
+	return s.checkSpace(ctx, spaceTenant, rep, func(k []byte) (demanded, bool) {
+		name, rest, ok := bytes.Cut(k[1:], []byte{0})
+		t, bad := store.NewTenant(string(name))
+		if !ok || bad != nil || len(rest) <= idLen || rest[0] != 'p' {
+			return demanded{}, false
+		}
+		return demanded{bytes.Clone(k), store.Ref{Tenant: t, ID: string(rest[len(rest)-idLen:])}}, true
 	})
-	if err == nil {
-		err = s.each([]byte{spaceTenant}, []byte{spaceTenant + 1}, func(k, _ []byte) (bool, error) {
-			name, rest, ok := bytes.Cut(k[1:], []byte{0})
-			t, bad := store.NewTenant(string(name))
-			if ok && bad == nil && rest[0] == 'p' && len(rest) > idLen {
-				rows = append(rows, found{bytes.Clone(k), store.Ref{Tenant: t, ID: string(rest[len(rest)-idLen:])}})
+}
+
+// checkSpace looks at the rows of a space that pick picks, a page at a time.
+func (s *Store) checkSpace(ctx context.Context, space byte, rep *store.Report, pick func(k []byte) (demanded, bool)) error {
+	for from := []byte{space}; from != nil; {
+		var rows []demanded
+		var next []byte
+		if err := s.enter(ctx); err != nil {
+			return err
+		}
+		err := s.each(from, []byte{space + 1}, func(k, _ []byte) (bool, error) {
+			if len(rows) == checkPage {
+				next = bytes.Clone(k)
+				return false, nil
+			}
+			if d, ok := pick(k); ok {
+				rows = append(rows, d)
 			}
 			return true, ctx.Err()
 		})
-	}
-	s.life.RUnlock()
-	if err != nil {
-		return err
-	}
-	for _, f := range rows {
-		if err := s.checkDemanded(ctx, f.key, f.ref, rep); err != nil {
+		s.life.RUnlock()
+		if err != nil {
 			return err
 		}
+		for _, d := range rows {
+			if err := s.checkDemanded(ctx, d.key, d.ref, rep); err != nil {
+				return err
+			}
+		}
+		from = next
 	}
 	return nil
 }
@@ -292,7 +442,7 @@ func (s *Store) checkDemanded(ctx context.Context, key []byte, r store.Ref, rep 
 			return nil
 		}
 	}
-	rep.Faults = append(rep.Faults, fmt.Sprintf("conversation %s: a row of an index that it does not demand", r.ID))
+	rep.Fault("conversation %s: a row of an index that it does not demand", r.ID)
 	return nil
 }
 
@@ -312,7 +462,7 @@ func (s *Store) checkTenants(ctx context.Context, rep *store.Report) error {
 	for _, name := range names {
 		t, err := store.TenantOf(name)
 		if err != nil {
-			rep.Faults = append(rep.Faults, "a tenant's name is none")
+			rep.Fault("a tenant's name is none")
 			continue
 		}
 		if err := s.checkTenant(t, rep); err != nil {
@@ -325,27 +475,31 @@ func (s *Store) checkTenants(ctx context.Context, rep *store.Report) error {
 func (s *Store) checkTenant(t store.Tenant, rep *store.Report) error {
 	keys, err := s.tenant(t)
 	if err != nil {
-		rep.Faults = append(rep.Faults, fmt.Sprintf("tenant %s: %v", t.Name(), err))
+		rep.Fault("tenant %s: %v", t.Name(), err)
 		return nil
 	}
 	keys.chain.RLock()
 	defer keys.chain.RUnlock()
 	prefix := tenantKey(t.Name(), 'u')
-	entries, err := s.entries(prefix, after(prefix), 1<<31)
-	if err != nil {
-		return err
-	}
 	row, err := s.get(tenantKey(t.Name(), 'h'))
 	if err != nil {
 		return err
 	}
-	head, err := audit.Verify(t.Name(), audit.Head{}, entries)
+	var head audit.Head
+	for more := true; more && err == nil; {
+		entries, bad := s.entries(be64(prefix, head.N+1), after(prefix), checkPage)
+		if bad != nil {
+			return bad
+		}
+		more = len(entries) == checkPage
+		head, err = audit.Verify(t.Name(), head, entries)
+	}
 	switch {
 	case err != nil:
-		rep.Faults = append(rep.Faults, fmt.Sprintf("tenant %s: audit: %v", t.Name(), err))
+		rep.Fault("tenant %s: audit: %v", t.Name(), err)
 	case row == nil && head.N == 0:
 	case !bytes.Equal(row, encodeHead(head)):
-		rep.Faults = append(rep.Faults, fmt.Sprintf("tenant %s: its audit chain does not end at entry %d", t.Name(), head.N))
+		rep.Fault("tenant %s: its audit chain does not end at entry %d", t.Name(), head.N)
 	}
 	prefix = tenantKey(t.Name(), 'i')
 	return s.each(prefix, after(prefix), func(k, v []byte) (bool, error) {
@@ -355,7 +509,7 @@ func (s *Store) checkTenant(t store.Tenant, rep *store.Report) error {
 				return true, err
 			}
 		}
-		rep.Faults = append(rep.Faults, fmt.Sprintf("tenant %s: identity %s leads nowhere", t.Name(), hex.EncodeToString(k[len(prefix):])))
+		rep.Fault("tenant %s: identity %s leads nowhere", t.Name(), hex.EncodeToString(k[len(prefix):]))
 		return true, nil
 	})
 }

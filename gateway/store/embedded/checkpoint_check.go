@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash/fnv"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -19,17 +20,30 @@ func (s *Store) checkCheckpoints(ctx context.Context, rep *store.Report) error {
 	if err != nil {
 		return err
 	}
+	// The ends of all chains are not held at once: what is read goes round as often as it takes.
+	rounds := uint32(1 + rep.Conversations/headsAtOnce)
 	for _, t := range append(tenants, store.Operator) {
-		if err := s.checkCheckpointsOf(ctx, t, rep); err != nil {
-			return err
+		for round := range rounds {
+			if err := s.checkCheckpointsOf(ctx, t, rep, func(chain string) bool { return roundOf(chain)%rounds == round }); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-func (s *Store) checkCheckpointsOf(ctx context.Context, t store.Tenant, rep *store.Report) error {
+// headsAtOnce is of about how many chains the ends are held.
+const headsAtOnce = 100_000
+
+func roundOf(chain string) uint32 {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(chain))
+	return h.Sum32()
+}
+
+func (s *Store) checkCheckpointsOf(ctx context.Context, t store.Tenant, rep *store.Report, mine func(chain string) bool) error {
 	fault := func(format string, args ...any) {
-		rep.Faults = append(rep.Faults, fmt.Sprintf("tenant %s: ", t.Name())+fmt.Sprintf(format, args...))
+		rep.Fault("tenant %s: %s", t.Name(), fmt.Sprintf(format, args...))
 	}
 	var last audit.Checkpoint
 	var hash [32]byte
@@ -56,7 +70,9 @@ func (s *Store) checkCheckpointsOf(ctx context.Context, t store.Tenant, rep *sto
 				fault("checkpoint %d: its root is not that of its heads", c.Number)
 			}
 			for _, h := range sealed.Heads {
-				heads[h.Chain] = h.Head
+				if mine(h.Chain) {
+					heads[h.Chain] = h.Head
+				}
 			}
 			last, hash = c, c.Hash()
 		}
@@ -64,7 +80,7 @@ func (s *Store) checkCheckpointsOf(ctx context.Context, t store.Tenant, rep *sto
 	if err := s.checkCovered(ctx, t, heads, fault); err != nil {
 		return err
 	}
-	return s.checkMarks(ctx, t, last.Number, heads, fault)
+	return s.checkMarks(ctx, t, last.Number, heads, mine, fault)
 }
 
 // checkCovered looks that the chains have the entries that the checkpoints vouch for.
@@ -87,11 +103,14 @@ func (s *Store) checkCovered(ctx context.Context, t store.Tenant, heads map[stri
 
 // checkMarks looks that every chain that has grown since its last checkpoint is marked for the next one. newest is the number
 // of the checkpoint up to which heads are known.
-func (s *Store) checkMarks(ctx context.Context, t store.Tenant, newest uint64, heads map[string]audit.Head, fault func(string, ...any)) error {
+func (s *Store) checkMarks(ctx context.Context, t store.Tenant, newest uint64, heads map[string]audit.Head, mine func(string) bool, fault func(string, ...any)) error {
 	const page = 256
 	names := []string{t.Name()}
 	for len(names) > 0 {
 		for _, name := range names {
+			if !mine(name) {
+				continue
+			}
 			marked, head, err := s.marked(ctx, t, name)
 			if err != nil {
 				return err

@@ -224,7 +224,7 @@ func (s *Store) pebbleOptions() *pebble.Options {
 }
 
 // blockSize is that of tables, in bytes: a block holds some dozen rows of one conversation, of which a reader wants most.
-const blockSize = 16 << 10
+const blockSize = 8 << 10
 
 // sync is how a batch is committed.
 func (s *Store) sync() *pebble.WriteOptions {

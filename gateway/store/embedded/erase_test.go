@@ -344,3 +344,42 @@ func TestRecordForGood(t *testing.T) {
 		t.Errorf("it is still in %d files", n)
 	}
 }
+
+// TestCheckFindsFiles: a file that is missing, cut or another's is found, and a key that outlived its conversation.
+func TestCheckFindsFiles(t *testing.T) {
+	for name, spoil := range map[string]func(g *graveyard, file string) error{
+		"missing": func(g *graveyard, file string) error { return g.fs.Remove(file) },
+		"cut":     func(g *graveyard, file string) error { return replaceFile(g.fs, file, []byte("short")) },
+		"another's": func(g *graveyard, file string) error {
+			other := g.talk(7, "other")
+			list, err := g.s.Attachments(g.Context(), other, "", 1)
+			if err != nil {
+				return err
+			}
+			return vfs.Copy(g.fs, "/data/store/blobs/acme/"+other.ID+"/"+list[0].Blob, file)
+		},
+		"a key that is left": func(g *graveyard, _ string) error {
+			key, err := g.s.get(dataKeyKey(g.ref))
+			g.erase()
+			return errors.Join(err, g.s.db.Set(dataKeyKey(g.ref), key, nil))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := newGraveyard(t, nil)
+			if rep, err := g.s.Check(t.Context()); err != nil || len(rep.Faults) > 0 || rep.Blobs != 13 {
+				t.Fatalf("before: %+v, %v", rep, err)
+			}
+			list, err := g.s.Attachments(t.Context(), g.ref, "", 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := spoil(g, "/data/store/blobs/acme/"+g.ref.ID+"/"+list[0].Blob); err != nil {
+				t.Fatal(err)
+			}
+			rep, err := g.s.Check(t.Context())
+			if err != nil || len(rep.Faults) != 1 || rep.Count != 1 || !strings.Contains(rep.Faults[0], g.ref.ID) {
+				t.Errorf("%+v, %v", rep, err)
+			}
+		})
+	}
+}

@@ -3,6 +3,7 @@ package embedded
 import (
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -126,6 +127,16 @@ func reindex(b *pebble.Batch, t *tenant, r store.Ref, was, now *conversation.Sta
 // show brings the views in memory up to a durable state. The caller holds the partition's lock.
 func (s *Store) show(p *partition, r store.Ref, was, now *conversation.State) {
 	s.showWork(p, r, now)
+	s.showTimers(r, was, now)
+	s.queues.show(r, was, now)
+}
+
+// showTimers brings the schedule of timers up to a durable state. Most steps leave the timers alone, and then both states
+// share them.
+func (s *Store) showTimers(r store.Ref, was, now *conversation.State) {
+	if was != nil && reflect.ValueOf(was.Timers).UnsafePointer() == reflect.ValueOf(now.Timers).UnsafePointer() {
+		return
+	}
 	if was != nil {
 		for name := range was.Timers {
 			if _, ok := now.Timers[name]; !ok {
@@ -138,7 +149,6 @@ func (s *Store) show(p *partition, r store.Ref, was, now *conversation.State) {
 			s.timers.put(dueKey{r, name}, at, at)
 		}
 	}
-	s.queues.show(r, was, now)
 }
 
 // showWork sets when to look at a conversation that has work: at the end of the lease of a running call, else at once.

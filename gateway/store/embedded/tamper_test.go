@@ -164,6 +164,7 @@ func TestCheckFinds(t *testing.T) {
 			k := append(kindKey(conversationKey(w.r), kindAttachment), "a_1"...)
 			set(w, k, flip(get(w, k)))
 		},
+		"state lost":        func(w rows) { del(kindKey(conversationKey(w.r), kindState))(w) },
 		"key lost":          func(w rows) { del(dataKeyKey(w.r))(w) },
 		"not in the queue":  func(w rows) { del(indexKey(dueQueue, 0, w.r, ""))(w) },
 		"timer lost":        func(w rows) { del(indexKey(dueTimer, 99, w.r, "idle"))(w) },

@@ -97,8 +97,11 @@ export class Engine {
     this.running = true;
     this.seen = this.world.shelf.get("seen");
     this.unwatch = this.world.shelf.watch((name, value) => this.shelfChanged(name, value));
-    if (this.sessions.known() || this.outbox.list().length > 0) this.connect();
-    else this.current = true;
+    if (this.sessions.known()) this.connect();
+    else {
+      this.current = true;
+      this.follow();
+    }
     this.tell();
   }
 
@@ -446,7 +449,9 @@ export class Engine {
     if (!this.running) return;
     if (name === null || name.startsWith("out.")) {
       this.outbox.reload();
-      if (this.outbox.next(0)) this.push();
+      // What another tab says may be in the log, and here, before what it noted of it comes.
+      for (const e of this.outbox.list()) if (this.thread.holds(e.id)) this.outbox.remove(e.id);
+      this.follow();
     }
     if (name === "seen") this.seen = value;
     if (name === null || name === "session") {
@@ -465,8 +470,20 @@ export class Engine {
     this.tell();
   }
 
+  /**
+   * Goes along with what other tabs want to send. Before there is a session it is theirs to get one: two that ask at once
+   * are two visitors until they hear of each other.
+   */
+  private follow(): void {
+    const next = this.outbox.next(0);
+    if (!next) return;
+    if (this.sessions.known() || this.outbox.next(grace)) this.push();
+    else this.later("flush", next.at + grace - this.world.now(), () => this.push());
+  }
+
   private blank(): void {
     Object.assign(this.thread, new Thread());
+    this.outbox.leave();
     this.end = null;
     this.current = false;
     this.place = this.read = 0;

@@ -103,6 +103,11 @@ export class Outbox {
     this.keep(entry);
   }
 
+  /** Lets go of what was accepted into a conversation that is not shown any more. */
+  leave(): void {
+    for (const e of this.entries.values()) if (e.state === "accepted") this.entries.delete(e.id);
+  }
+
   clear(): void {
     for (const id of [...this.entries.keys()]) this.remove(id);
   }

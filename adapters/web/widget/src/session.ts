@@ -81,11 +81,15 @@ export class Sessions {
     return this.now() > (s.issued + s.expires) / 2;
   }
 
-  private async ask(body: { token?: string; identity?: string }): Promise<Session> {
+  private async ask(body: { token?: string; identity?: string }, before = body.token): Promise<Session> {
     const reply = await this.post("/session", { ...body, lang: this.lang });
     // The token has run out, or is from before the server got another key: it speaks for nobody any more.
-    if (reply.status === 401 && body.token) return this.ask({ identity: body.identity });
+    if (reply.status === 401 && body.token) return this.ask({ identity: body.identity }, before);
     if (reply.status !== 200) throw new Refused(String(reply.body["code"] ?? reply.status), reply.after);
+    // Tabs live in processes of their own, and what one writes comes to the others a little later than the lock does.
+    // The first session counts; a second one would leave each tab with the other's.
+    const there = this.known();
+    if (!body.identity && there && there.token !== before && !this.old(there)) return there;
     const answer = reply.body as unknown as SessionAnswer;
     const session = { token: answer.token, visitor: answer.visitor, issued: this.now(), expires: Date.parse(answer.expires_at) };
     this.shelf.set(name, JSON.stringify(session));

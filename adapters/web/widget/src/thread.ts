@@ -17,10 +17,16 @@ export class Thread {
   /** The customer's message that the bot has not answered yet, if the bot is to answer. */
   unanswered: Visible | null = null;
   private past = new Set<string>();
+  private said = new Set<string>();
 
   /** The place to go on from. */
   get cursor(): string {
     return this.conversation && `${this.conversation}.${this.vseq}`;
+  }
+
+  /** Whether the customer's message with this id is in it. */
+  holds(id: string): boolean {
+    return this.said.has(id);
   }
 
   take(e: Visible): Taken {
@@ -38,6 +44,7 @@ export class Thread {
     }
     this.vseq = e.vseq;
     this.events.push(e);
+    if (e.client_id) this.said.add(e.client_id);
     this.fold(e);
     return "new";
   }

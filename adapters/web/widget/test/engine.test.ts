@@ -29,13 +29,13 @@ test("a message is on the shelf before it is on its way, and leaves it when it i
   engine.start();
   server.up = false;
   engine.say({ text: "keep me" });
-  assert.equal([...storage.values.keys()].filter((k) => k.startsWith("out.")).length, 1);
+  assert.equal(storage.names().filter((k) => k.startsWith("out.")).length, 1);
   await clock.pass(1000);
   assert.deepEqual(sight(engine), ["waiting: keep me"]);
   server.up = true;
   await clock.pass(40_000);
   assert.deepEqual(sight(engine), ["customer: keep me"]);
-  assert.equal([...storage.values.keys()].filter((k) => k.startsWith("out.")).length, 0);
+  assert.equal(storage.names().filter((k) => k.startsWith("out.")).length, 0);
 });
 
 test("what was accepted is not shown as said before the conversation shows it", async () => {
@@ -259,6 +259,52 @@ test("two tabs are one visitor, see the same and send everything once", async ()
   assert.equal(server.arrived.length, 2, "a tab left the other alone with what it was sending");
 });
 
+// [milliseconds until tabs see each other's writes, milliseconds to the server and back]
+const distances = [[5, 20], [15, 20], [30, 20], [300, 20], [30, 0]] as const;
+
+test("the second tab goes along with the first, however late it sees what that wrote", async () => {
+  for (const [lag, distance] of distances) {
+    const clock = new Clock();
+    const server = new Server(clock);
+    server.distance = distance;
+    const storage = new Storage(clock, lag);
+    const a = tab(server, storage);
+    const b = tab(server, storage);
+    a.engine.start();
+    b.engine.start();
+    const name = `seen after ${lag} ms, ${distance} ms to the server`;
+    a.engine.say({ text: "from a" });
+    await clock.pass(1000);
+    assert.equal(server.visitors, 1, name);
+    b.engine.say({ text: "from b" });
+    await clock.pass(30_000);
+    assert.deepEqual(sight(a.engine), ["customer: from a", "customer: from b"], name);
+    assert.deepEqual(sight(b.engine), sight(a.engine), name);
+    assert.equal(server.arrived.length, 2, name);
+  }
+});
+
+test("tabs that begin in the same instant end as one visitor", async () => {
+  for (const [lag, distance] of distances) {
+    const clock = new Clock();
+    const server = new Server(clock);
+    server.distance = distance;
+    const storage = new Storage(clock, lag);
+    const a = tab(server, storage);
+    const b = tab(server, storage);
+    a.engine.start();
+    b.engine.start();
+    a.engine.say({ text: "from a" });
+    b.engine.say({ text: "from b" });
+    await clock.pass(30_000);
+    const name = `seen after ${lag} ms, ${distance} ms to the server`;
+    const session = a.engine.sessions.known();
+    assert.deepEqual(b.engine.sessions.known(), session, name);
+    assert.deepEqual(server.links.map((l) => l.target.token), [session?.token, session?.token], name);
+    assert.equal(a.engine.outbox.list().length + b.engine.outbox.list().length, 0, name);
+  }
+});
+
 test("a tab that goes away leaves its message to the other", async () => {
   const { clock, server, storage } = scene();
   const a = tab(server, storage);
@@ -393,7 +439,7 @@ test("signing out forgets, in every tab", async () => {
   await clock.pass(1000);
   assert.deepEqual([sight(a.engine), sight(b.engine)], [[], []]);
   assert.equal(server.links.length, 0);
-  assert.equal([...storage.values.keys()].filter((k) => k === "session" || k.startsWith("out.")).length, 0);
+  assert.equal(storage.names().filter((k) => k === "session" || k.startsWith("out.")).length, 0);
 });
 
 test("what is typed is told to people only, and seldom", async () => {

@@ -45,32 +45,67 @@ export class Clock {
   }
 }
 
-/** One browser's storage; each tab has a shelf on it. */
+/**
+ * One browser's storage; each tab has a shelf on it. A tab sees its own writes at once and the others' after lag
+ * milliseconds, as browsers do it whose tabs are processes of their own; the last write of a name wins everywhere.
+ */
 export class Storage {
-  values = new Map<string, string>();
-  private tabs = new Map<Shelf, (name: string | null, value: string | null) => void>();
+  /** Names that begin so are not kept: for controls. */
+  loses: string | null = null;
+  private tabs: { view: Map<string, Write>; changed: ((name: string | null, value: string | null) => void) | null }[] = [];
+  private written = new Map<string, Write>();
+  private n = 0;
+
+  constructor(
+    private readonly clock?: Clock,
+    private readonly lag = 0,
+  ) {}
 
   shelf(): Shelf {
-    const tell = (name: string, value: string | null) => {
-      for (const [tab, changed] of this.tabs) if (tab !== shelf) queueMicrotask(() => changed(name, value));
+    const own: (typeof this.tabs)[number] = { view: new Map(this.written), changed: null };
+    const { view } = own;
+    this.tabs.push(own);
+    const write = (name: string, value: string | null) => {
+      if (this.loses !== null && name.startsWith(this.loses)) return;
+      const w = { value, n: this.n++ };
+      view.set(name, w);
+      this.written.set(name, w);
+      for (const tab of this.tabs) {
+        if (tab === own) continue;
+        const arrive = () => {
+          if ((tab.view.get(name)?.n ?? -1) < w.n) tab.view.set(name, w);
+          tab.changed?.(name, value);
+        };
+        if (this.lag > 0) this.clock?.after(this.lag, arrive);
+        else {
+          tab.view.set(name, w);
+          queueMicrotask(() => tab.changed?.(name, value));
+        }
+      }
     };
-    const shelf: Shelf = {
-      get: (name) => this.values.get(name) ?? null,
-      set: (name, value) => {
-        this.values.set(name, value);
-        tell(name, value);
-      },
+    return {
+      get: (name) => view.get(name)?.value ?? null,
+      set: write,
       drop: (name) => {
-        if (this.values.delete(name)) tell(name, null);
+        if (view.get(name)?.value != null) write(name, null);
       },
-      names: () => [...this.values.keys()],
+      names: () => [...view].flatMap(([name, w]) => (w.value === null ? [] : [name])),
       watch: (changed) => {
-        this.tabs.set(shelf, changed);
-        return () => void this.tabs.delete(shelf);
+        own.changed = changed;
+        return () => void (own.changed = null);
       },
     };
-    return shelf;
   }
+
+  /** What is written, as all will see it. */
+  names(): string[] {
+    return [...this.written].flatMap(([name, w]) => (w.value === null ? [] : [name]));
+  }
+}
+
+interface Write {
+  value: string | null;
+  n: number;
 }
 
 interface Conversation {
@@ -101,6 +136,8 @@ export class Server {
   /** Whether a message that comes again is known; without it every repeat takes effect. */
   remembers = true;
   life = 30 * 24 * 3600 * 1000;
+  /** How long an answer to a post is on its way, in milliseconds. */
+  distance = 0;
 
   constructor(readonly clock: Clock) {}
 
@@ -151,6 +188,7 @@ export class Server {
     if (!this.up) throw new TypeError("no network");
     const b = body as Record<string, unknown>;
     this.posts.push({ path, body: b });
+    if (this.distance > 0) await new Promise<void>((done) => this.clock.after(this.distance, done));
     if (path === "/session") {
       const old = b["token"] as string | undefined;
       if (old && !this.tokens.has(old)) return { status: 401, body: { code: "unauthenticated" }, after: 0 };
