@@ -146,7 +146,8 @@ func TestCommands(t *testing.T) {
 		{"set timer", system, conv.SetTimer{Timer: conv.Timer{Name: conv.TimerIdle, At: 5}}, each(always, "timer.set")},
 		{"unset timer, none set", system, conv.SetTimer{Timer: conv.Timer{Name: conv.TimerIdle}}, each(always, "nothing")},
 		{"fire timer, none set", system, conv.FireTimer{Timer: conv.Timer{Name: conv.TimerIdle, At: 5}}, each(never, "stale")},
-		{"wipe", system, conv.Wipe{}, strings.TrimSuffix(each(openOnly, closes+" conversation.erased"), "closed") + "conversation.erased"},
+		{"wipe", system, conv.Wipe{}, "invalid | " + closes + " conversation.erased | " + closes + " turn.discarded conversation.erased" +
+			strings.Repeat(" | "+closes+" conversation.erased", 4) + " | conversation.erased"},
 	} {
 		outcomes := strings.Split(test.want, "|")
 		if len(outcomes) != len(columns) {

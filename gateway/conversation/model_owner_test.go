@@ -137,6 +137,7 @@ func (m *model) wipe() string {
 		m.resolved = m.owner == message.OwnerAgent
 		m.close()
 	}
+	m.orphan = ""
 	return "ok"
 }
 

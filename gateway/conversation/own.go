@@ -377,6 +377,11 @@ func (c Wipe) decide(d *Draft) error {
 	if d.State.Owner.Kind != message.OwnerClosed {
 		d.close(ReasonErased, ReasonErased)
 	}
+	if o := d.State.Orphan; o != nil { // nobody is there any more to hear what the bot will say
+		if err := d.Do(DiscardTurn{Turn: o.ID, Reason: ReasonErased}); err != nil {
+			return err
+		}
+	}
 	d.emit(&Wiped{})
 	return nil
 }

@@ -74,6 +74,9 @@ func (p *Pipeline) take(ctx context.Context, r store.Ref, got *place) {
 	}()
 	defer p.recovered("taking a turn")
 	snap, err := p.Store.Load(ctx, r)
+	if errors.Is(err, store.ErrErased) {
+		return // between the look and this
+	}
 	if err != nil {
 		p.Log.Error("loading a conversation with work", "conversation", r.ID, "err", err)
 		return

@@ -418,6 +418,9 @@ func (p *Pipeline) settle(f *flight, decide func(*conversation.Draft) error) {
 
 func (p *Pipeline) settleOnce(f *flight, op store.Token, decide func(*conversation.Draft) error) error {
 	snap, err := p.Store.Load(p.root, f.ref)
+	if errors.Is(err, store.ErrErased) {
+		return nil // with the conversation the call is over
+	}
 	if err != nil {
 		return fmt.Errorf("loading: %w", err)
 	}

@@ -47,10 +47,14 @@ func (w *world) out(a message.Address) store.OutboxRow {
 func testErasure(t *testing.T, w *world) {
 	ctx := t.Context()
 	a := address(1)
-	for _, kind := range []string{"bot", "queued", "held"} {
+	for _, kind := range []string{"bot", "turn", "queued", "held"} {
 		r := w.full(a, kind)
 		other := w.full(address(2), kind)
 		switch kind {
+		case "turn":
+			st := w.step(r, w.load(r), system, conversation.StartTurn{ID: w.ids.New(id.Turn, 0)})
+			st.Take = store.Lease{Token: store.Token(w.ids.Token()), Until: w.clock.Milli() + 60_000}
+			w.commit(st)
 		case "queued":
 			w.divert(r, "support", 5)
 		case "held":
@@ -83,6 +87,11 @@ func testErasure(t *testing.T, w *world) {
 			if slices.ContainsFunc(waiting, func(x store.Waiting) bool { return x.Ref == r }) {
 				t.Errorf("%s: it waits", kind)
 			}
+			jobs, _, err := w.Store.Due(ctx, w.clock.Milli()+120_000, 100)
+			w.noErr(err, "looking for work")
+			if slices.ContainsFunc(jobs, func(j store.Job) bool { return j.Ref == r }) {
+				t.Errorf("%s: it has work", kind)
+			}
 			dead, _, err := w.Store.DeadLetters(ctx, w.tenant, "", 100)
 			w.noErr(err, "listing dead letters")
 			if slices.ContainsFunc(dead, func(d store.DeadLetter) bool { return d.Ref == r }) {
@@ -101,7 +110,7 @@ func testErasure(t *testing.T, w *world) {
 	w.noErr(w.Store.Scrub(ctx), "scrubbing")
 	stones, err := w.Store.Erased(ctx, w.tenant, "", 100)
 	w.noErr(err, "listing")
-	if len(stones) != 6 {
+	if len(stones) != 8 {
 		t.Errorf("%d tombstones", len(stones))
 	}
 	for i, s := range stones {
