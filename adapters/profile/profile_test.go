@@ -421,3 +421,20 @@ func TestSections(t *testing.T) {
 		t.Error("33 fields are let through")
 	}
 }
+
+func TestDirectory(t *testing.T) {
+	adaptertest.Directory(t, adaptertest.DirectorySuite{
+		New: func(t testing.TB, k *adaptertest.Kit, url string) adapters.Directory {
+			d, err := profile.New(adaptertest.YAML("url: "+url+"/{subject}\n"+mapped), k.Deps)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return d
+		},
+		Known: func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			fmt.Fprint(w, `{"found":true,"display":"Ada"}`)
+		},
+		Unknown: func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(404) },
+	})
+}

@@ -94,6 +94,7 @@ type call struct {
 	done    chan struct{}
 	account *message.Account
 	err     error
+	dropped bool // what it brings is not kept; guarded by Lookup.mu
 }
 
 // New returns a lookup over a directory, which it closes with itself.
@@ -199,7 +200,7 @@ func (l *Lookup) look(c *call, q string, p message.Profile) {
 	delete(l.flying, q)
 	if c.err = err; err == nil {
 		c.account = &a
-		if !l.closed {
+		if !l.closed && !c.dropped {
 			l.kept.put(q, c.account, l.o.Now())
 		}
 	}
@@ -249,7 +250,7 @@ func (l *Lookup) question(p *message.Profile) (string, bool) {
 	return l.o.Directory.Asks(p)
 }
 
-// Forget drops what is kept of a customer.
+// Forget drops what is kept of a customer, and does not keep what a call under way brings.
 func (l *Lookup) Forget(p *message.Profile) {
 	q, ok := l.question(p)
 	if !ok {
@@ -258,6 +259,9 @@ func (l *Lookup) Forget(p *message.Profile) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.kept.drop(q)
+	if c := l.flying[q]; c != nil {
+		c.dropped = true
+	}
 }
 
 // Stats is how a lookup stands.

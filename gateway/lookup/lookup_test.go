@@ -361,6 +361,27 @@ func TestApart(t *testing.T) {
 	})
 }
 
+// TestForget: who is forgotten while a call is under way is not known after it.
+func TestForget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(settings)
+		defer w.Close()
+		open := make(chan struct{})
+		w.does(func(ctx context.Context, p *message.Profile) (message.Account, error) {
+			<-open
+			return says("gold")(ctx, p)
+		})
+		errs := make(chan error, 1)
+		go func() { _, err := w.Ask(t.Context(), person("eve")); errs <- err }()
+		synctest.Wait()
+		w.Forget(person("eve"))
+		close(open)
+		if err := <-errs; err != nil || w.known("eve") != "nothing" {
+			t.Errorf("%v, %s", err, w.known("eve"))
+		}
+	})
+}
+
 // TestClose: a close cuts off what runs, waits for it, and keeps nothing.
 func TestClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

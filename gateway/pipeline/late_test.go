@@ -313,6 +313,34 @@ func TestLateNever(t *testing.T) {
 	}
 }
 
+// TestLateRetaken: a turn that was left behind before its account came is judged by it when it is taken again, and one that
+// was left behind after that does not act twice.
+func TestLateRetaken(t *testing.T) {
+	for _, point := range []fault.Point{fault.TurnTaken, fault.BotCalled} {
+		l := newLateWorld(t, setup{})
+		l.crm.says["eve"] = plan("silver", 0)
+		var once sync.Once
+		hit := fault.Injector(func(_ context.Context, p fault.Point) (err error) {
+			if p == point {
+				once.Do(func() { err = errors.New("left behind") })
+			}
+			return err
+		})
+		l.faults.Store(&hit)
+		out := l.ask(from(text("v1", "1", "good morning"), "eve"))
+		said := 0
+		for _, e := range l.log(out.Conversation) {
+			if s, ok := e.Data.(*conversation.Sent); ok && s.Part.Text == "Silver." {
+				said++
+			}
+		}
+		if said != 1 || out.Owner.Kind != message.OwnerBot {
+			t.Errorf("%s: said %d times, %+v", point, said, out.Owner)
+		}
+		l.equal(out.Conversation)
+	}
+}
+
 // TestLateTakenOver: people who take over while the turn waits have it; the bot is not asked.
 func TestLateTakenOver(t *testing.T) {
 	l := newLateWorld(t, setup{})
