@@ -203,7 +203,8 @@ func (p *Pipeline) acted(pl *plan) {
 		p.await(pl.step.Ref, pl.step.State)
 	}
 	if pl.flight == nil { // a turn sees to it itself
-		p.refresh(pl.step.Ref, p.channel(pl.step.State.From.Channel), pl.step.State.Profile)
+		s := pl.step.State
+		p.refresh(pl.step.Ref, p.channel(s.From.Channel), s.Profile, s.AccountOf(nil))
 	}
 }
 

@@ -94,19 +94,21 @@ func (e *Edge) owner(ctx context.Context, r store.Ref, s *conversation.State) me
 // Identify implements adapters.Inbox. An address without a conversation gets one, so that nothing has to be remembered
 // elsewhere.
 func (e *Edge) Identify(ctx context.Context, from message.Address, pr message.Profile) error {
-	ch := e.ch()
+	ch, has := e.ch(), (*message.Account)(nil)
 	r, err := e.onCurrent(ctx, from, func(d *conversation.Draft) error {
 		if d.State.Profile != nil && reflect.DeepEqual(*d.State.Profile, pr) {
+			has = d.State.AccountOf(nil)
 			return nil // a page that loads again says nothing new
 		}
 		if err := d.Do(conversation.SetProfile{Profile: pr}); err != nil {
 			return err
 		}
 		e.p.recall(d, ch, nil)
+		has = d.State.AccountOf(nil)
 		return nil
 	})
 	if err == nil {
-		e.p.refresh(r, ch, &pr) // before the first message comes
+		e.p.refresh(r, ch, &pr, has) // before the first message comes
 	}
 	return err
 }

@@ -82,12 +82,16 @@ func (p *Pipeline) recall(d *conversation.Draft, ch *Channel, pr *message.Profil
 	must(d.Do(conversation.SetAccount{Account: *a}))
 }
 
-// refresh has the system asked for a customer of whom nothing good is at hand. Nobody waits for it.
-func (p *Pipeline) refresh(r store.Ref, ch *Channel, pr *message.Profile) {
+// refresh has the system asked for a customer of whom nothing good is at hand; has is what the conversation has of that.
+// Nobody waits for it.
+func (p *Pipeline) refresh(r store.Ref, ch *Channel, pr *message.Profile, has *message.Account) {
 	if ch == nil || ch.Lookup == nil || pr == nil {
 		return
 	}
-	if _, fresh := ch.Lookup.Known(pr); fresh {
+	if a, fresh := ch.Lookup.Known(pr); fresh {
+		if a != nil && (has == nil || a.At.After(has.At)) { // it has come since the step was decided
+			p.goes("a profile lookup", func() { p.keep(r, a) })
+		}
 		return
 	}
 	if _, running := p.looking.LoadOrStore(r, struct{}{}); running {
@@ -169,7 +173,7 @@ func (p *Pipeline) late(f *flight) (over bool, err error) {
 		return false, err
 	}
 	if len(set.Late()) == 0 {
-		p.refresh(f.ref, f.ch, f.profile) // no rule waits for it
+		p.refresh(f.ref, f.ch, f.profile, f.account) // no rule waits for it
 		return false, nil
 	}
 	a := p.expect(f)
