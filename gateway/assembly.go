@@ -219,8 +219,12 @@ func (g *Gateway) channelsOf(a *assembly, t *config.Tenant, old *assembly, bots 
 		secret := secretsAt(c.At, secret)
 		before := part(old, func(o *assembly) *channelPart { return o.channels[key] })
 		p := &channelPart{instance: instanceOf(c.Adapter, c.Config, t.Name, c.Key)}
-		pc := &pipeline.Channel{Key: c.Key, Tenant: a.tenants[t.Name], Bot: bots[c.Bot], ReopenWithin: c.ReopenWithin, Push: g.o.Registry.Pushes(c.Adapter)}
+		pc := &pipeline.Channel{Key: c.Key, Tenant: a.tenants[t.Name], Bot: bots[c.Bot], Bots: bots, ByLanguage: map[string]*pipeline.Bot{},
+			ReopenWithin: c.ReopenWithin, Push: g.o.Registry.Pushes(c.Adapter)}
 		a.served(t, c, pc)
+		for lang, name := range c.BotByLanguage {
+			pc.ByLanguage[lang] = bots[name]
+		}
 		if before != nil && before.same(p.print, secret) {
 			p = before
 		} else {
@@ -261,7 +265,7 @@ func (g *Gateway) channelsOf(a *assembly, t *config.Tenant, old *assembly, bots 
 		}
 		// What is said over a push channel that is gone waits for it to come back.
 		a.list = append(a.list, &pipeline.Channel{
-			Key: c.key, Tenant: a.tenants[t.Name], Bot: bot, ReopenWithin: c.reopenWithin, Push: g.o.Registry.Pushes(c.adapter),
+			Key: c.key, Tenant: a.tenants[t.Name], Bot: bot, Bots: bots, ReopenWithin: c.reopenWithin, Push: g.o.Registry.Pushes(c.adapter),
 		})
 	}
 	return nil

@@ -76,7 +76,10 @@ func (w *ruleWatch) keep(tenants []*config.Tenant) {
 
 // ruleConfig is what the configuration says of a tenant's rules.
 func ruleConfig(c *config.Tenant) rulebook.Config {
-	rc := rulebook.Config{Queues: map[string]bool{}}
+	rc := rulebook.Config{Queues: map[string]bool{}, Bots: map[string]bool{}}
+	for _, b := range c.Bots {
+		rc.Bots[b.Name] = true
+	}
 	for _, q := range c.Queues {
 		rc.Queues[q.Name] = true
 	}

@@ -114,6 +114,9 @@ func (v *Verdict) apply(r *rule) {
 	if v.Replace == nil {
 		v.Replace = r.replace
 	}
+	if v.Bot == nil {
+		v.Bot = r.bot
+	}
 	v.MustReachHuman = v.MustReachHuman || r.mustReachHuman
 	v.Tags = appendNew(v.Tags, r.tags)
 	v.Notify = appendNew(v.Notify, r.notify)

@@ -254,6 +254,13 @@ func (r *rule) effects(result Result, v *Verdict) []string {
 			add("rule %s comes first with its text", s.won.Rule)
 		}
 	}
+	if r.bot != nil && v.Bot != nil {
+		if v.Bot.Rule == r.id {
+			add("gives the conversation to bot %s from the next turn on", r.bot.Bot)
+		} else {
+			add("rule %s comes first with its bot", v.Bot.Rule)
+		}
+	}
 	if r.mustReachHuman {
 		add("only a person may end the conversation")
 	}

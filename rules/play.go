@@ -201,6 +201,18 @@ func (c *conversation) check(i int, e *expectation, o *outcome) {
 	}
 	c.checkText(i, "says", e.says, say)
 	c.checkText(i, "replaces the answer by", e.replaces, o.answer.Replace)
+	if e.bot != "" {
+		choice := o.inbound.Bot
+		if o.answer.Bot != nil {
+			choice = o.answer.Bot
+		}
+		switch {
+		case choice == nil:
+			c.problem(i, "no rule chooses a bot, the test wants %s", e.bot)
+		case choice.Bot != e.bot:
+			c.problem(i, "rule %s chooses bot %s, the test wants %s", choice.Rule, choice.Bot, e.bot)
+		}
+	}
 	if e.answer != "" {
 		got := "sent"
 		switch {

@@ -19,6 +19,24 @@ func (s *Set) QueueRefs() []QueueRef {
 	return refs
 }
 
+// BotRef is a bot that a rule gives conversations to, and where the file says so.
+type BotRef struct {
+	Bot, Rule    string
+	File         string
+	Line, Column int
+}
+
+// BotRefs lists the bots that rules name, as QueueRefs does.
+func (s *Set) BotRefs() []BotRef {
+	var refs []BotRef
+	for _, r := range s.rules {
+		if r.bot != nil {
+			refs = append(refs, BotRef{Bot: r.bot.Bot, Rule: r.id, File: r.file, Line: r.botLine, Column: r.botColumn})
+		}
+	}
+	return refs
+}
+
 // RuleRef is a rule as a list shows it.
 type RuleRef struct {
 	ID     string `json:"id"`

@@ -35,6 +35,9 @@ type rule struct {
 	handoff        *Handoff
 	queueLine      int // where the handoff's queue is named
 	queueColumn    int
+	bot            *BotChoice
+	botLine        int // where the bot is named
+	botColumn      int
 	mustReachHuman bool
 	say, replace   *Saying
 	notify, tags   []string
@@ -160,12 +163,14 @@ func (d *document) readThen(r *rule, then pair) {
 			r.say = d.readSaying(r, p)
 		case "replace":
 			r.replace = d.readSaying(r, p)
+		case "bot":
+			r.bot = d.readBot(r, p)
 		case "notify":
 			r.notify = d.names(p.value, p.key)
 		case "tags":
 			r.tags = d.names(p.value, p.key)
 		default:
-			d.unknown(p, "then", "handoff, must_reach_human, say, replace, notify, tags")
+			d.unknown(p, "then", "handoff, must_reach_human, say, replace, bot, notify, tags")
 		}
 	}
 	if len(pairs) == 0 {
@@ -201,6 +206,15 @@ func (d *document) readHandoff(r *rule, handoff pair) *Handoff {
 		d.fail(handoff.name, "handoff needs a queue")
 	}
 	return h
+}
+
+func (d *document) readBot(r *rule, p pair) *BotChoice {
+	b := &BotChoice{Rule: r.id, Bot: d.text(p.value, "bot", 64)}
+	r.botLine, r.botColumn = place(p.value)
+	if b.Bot != "" && !idPattern.MatchString(b.Bot) {
+		d.fail(p.value, "bot %q is not a bot's name", b.Bot)
+	}
+	return b
 }
 
 func (d *document) priority(node ast.Node) int {

@@ -41,6 +41,7 @@ type expectation struct {
 	handoff        *handoffWish
 	says, replaces string
 	answer         string // sent, withheld or replaced
+	bot            string // that a rule chooses
 	tags, notify   []string
 	mustReachHuman *bool
 }
@@ -234,7 +235,7 @@ func (d *document) stepField(s *step, p pair, expect bool) bool {
 	return true
 }
 
-const expectFields = "match, no_match, handoff, say, replace, answer, tags, notify, must_reach_human"
+const expectFields = "match, no_match, handoff, say, replace, answer, bot, tags, notify, must_reach_human"
 
 func (d *document) readExpectation(expect pair) *expectation {
 	e := &expectation{}
@@ -263,6 +264,8 @@ func (d *document) readExpectation(expect pair) *expectation {
 			default:
 				d.fail(p.value, "answer must be sent, withheld or replaced, not %q", e.answer)
 			}
+		case "bot":
+			e.bot = d.text(p.value, p.key, 64)
 		case "tags":
 			e.tags = d.names(p.value, p.key)
 		case "notify":

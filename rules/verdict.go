@@ -44,6 +44,8 @@ type Verdict struct {
 	MustReachHuman bool
 	// Say is said to the customer in addition, Replace instead of the answer. With a Handoff, Replace is nil.
 	Say, Replace *Saying
+	// Bot is the bot that the conversation goes to from its next turn on; nil: it stays with the one that it has.
+	Bot *BotChoice
 	// Tags and Notify are of all matching rules, each name once.
 	Tags, Notify []string
 	// Matched are the rules that matched, in order, shadow rules included.
@@ -59,6 +61,12 @@ type Handoff struct {
 	Priority int    // 1..9, higher first
 	Skills   []string
 	Reason   string // the rule's why
+}
+
+// BotChoice gives a conversation to a bot.
+type BotChoice struct {
+	Rule string // id of the rule
+	Bot  string
 }
 
 // Saying is a text of a rule in one or more languages.

@@ -95,9 +95,9 @@ func TestResources(t *testing.T) {
 		t.Fatalf("tenants are not bank and shop")
 	}
 	want := &config.Tenant{
-		Name: "shop", Title: "The Shop", DefaultQueue: "support", Bot: "legacy", Languages: []string{"en", "pt-BR"},
+		Name: "shop", Title: "The Shop", DefaultQueue: "support", Bot: "legacy", BotByLanguage: map[string]string{"pt-br": "spare"}, Languages: []string{"en", "pt-BR"},
 		IdleNew: 48 * time.Hour, ReopenWithin: time.Hour, BotLadder: config.BotLadder{CaptureOver: 50}, RulesFrom: "conf/shop.yaml",
-		Channels: []*config.Channel{{Name: "web", Adapter: "web", Key: "shop", Bot: "spare", ReopenWithin: 5 * time.Minute}},
+		Channels: []*config.Channel{{Name: "web", Adapter: "web", Key: "shop", Bot: "spare", BotByLanguage: map[string]string{"en": "legacy"}, ReopenWithin: 5 * time.Minute}},
 		Bots: []*config.Bot{
 			{
 				Name: "legacy", Adapter: "webhook", Deadline: 10 * time.Second, Concurrency: 8,
@@ -139,7 +139,7 @@ func TestResources(t *testing.T) {
 	if hex, ref := shop.Agents[1].Keys[1].Digest(); hex != "" || ref != "env:ROBOT_KEY_SHA256" {
 		t.Errorf("second key: digest %q, reference %q", hex, ref)
 	}
-	if got := shop.Channels[0].At.String(); got != filepath.Join("testdata", "good", "conf", "shop.yaml")+":13:1" {
+	if got := shop.Channels[0].At.String(); got != filepath.Join("testdata", "good", "conf", "shop.yaml")+":14:1" {
 		t.Errorf("the channel is said to be at %s", got)
 	}
 
@@ -192,8 +192,8 @@ func TestRuleSources(t *testing.T) {
 	}
 	want := map[string]rule{
 		"from-a-file": {"conf/rules/a.yaml", 2, 5},
-		"inline":      {"conf/shop.yaml", 81, 7},
-		"last":        {"conf/shop.yaml", 94, 5},
+		"inline":      {"conf/shop.yaml", 83, 7},
+		"last":        {"conf/shop.yaml", 96, 5},
 	}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(rule{})); diff != "" {
 		t.Errorf("rules differ (-want +got):\n%s", diff)

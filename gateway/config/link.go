@@ -1,6 +1,7 @@
 package config
 
 import (
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,9 +32,12 @@ func (l *loader) link() {
 		l.linkProfile(t)
 	}
 	for _, u := range l.uses {
-		queues := names(u.tenant.Queues, func(q *Queue) string { return q.Name })
-		if !slices.Contains(queues, u.queue) {
-			l.faults.add(u.at, "unknown queue %q%s", u.queue, meant(u.queue, queues))
+		known := names(u.tenant.Queues, func(q *Queue) string { return q.Name })
+		if u.kind == "bot" {
+			known = names(u.tenant.Bots, func(b *Bot) string { return b.Name })
+		}
+		if !slices.Contains(known, u.name) {
+			l.faults.add(u.at, "unknown %s %q%s", u.kind, u.name, meant(u.name, known))
 		}
 	}
 	l.digest()
@@ -49,6 +53,7 @@ func (l *loader) linkTenant(t *Tenant, bots, queues []string) {
 	case len(bots) == 0 && !unused:
 		l.faults.add(t.spec.find("bot"), `the tenant has no bot; add a document "{kind: bot, name: …}"`)
 	}
+	t.BotByLanguage = l.linkLanguages(t.spec, t.BotByLanguage, bots)
 	switch {
 	case t.DefaultQueue != "":
 		l.refer(t.spec, "queue", t.DefaultQueue, queues, "default_queue")
@@ -74,6 +79,10 @@ func (l *loader) linkChannels(t *Tenant, bots []string, keys map[string]Pos) {
 		} else {
 			keys[c.Key] = at
 		}
+		own := c.BotByLanguage != nil
+		if c.BotByLanguage = l.linkLanguages(c.spec, c.BotByLanguage, bots); !own && c.Bot == "" {
+			c.BotByLanguage = t.BotByLanguage // a channel that chooses for itself takes nothing of its tenant's choice
+		}
 		switch {
 		case c.Bot != "":
 			l.refer(c.spec, "bot", c.Bot, bots, "bot")
@@ -89,6 +98,25 @@ func (l *loader) linkChannels(t *Tenant, bots []string, keys map[string]Pos) {
 			c.ReopenWithin = reopenWithin(c.Adapter)
 		}
 	}
+}
+
+// linkLanguages checks a table of bots by language, and returns it by languages in lower case.
+func (l *loader) linkLanguages(s Section, table map[string]string, bots []string) map[string]string {
+	if table == nil {
+		return nil
+	}
+	out := make(map[string]string, len(table))
+	for _, lang := range slices.Sorted(maps.Keys(table)) {
+		if !langForm.MatchString(lang) {
+			l.faults.add(s.find("bot_by_language", lang), `a language is written like "en" or "pt-BR"`)
+		}
+		if table[lang] == "" {
+			l.faults.add(s.find("bot_by_language", lang), "name the bot that answers in %s, or remove the line", lang)
+		}
+		l.refer(s, "bot", table[lang], bots, "bot_by_language", lang)
+		out[strings.ToLower(lang)] = table[lang]
+	}
+	return out
 }
 
 func reopenWithin(adapter string) time.Duration {

@@ -23,14 +23,14 @@ type rulesSpec struct {
 	Managed string `yaml:"managed"`
 }
 
-// ruleUse is a queue that a rule names.
+// ruleUse is a queue or a bot that a rule names.
 type ruleUse struct {
-	tenant *Tenant
-	queue  string
-	at     Pos
+	tenant     *Tenant
+	kind, name string
+	at         Pos
 }
 
-// addRules reads what a rules resource holds or lists. What a rule means is not judged here, only which queues it names.
+// addRules reads what a rules resource holds or lists. What a rule means is not judged here, only which queues and bots it names.
 func (l *loader) addRules(t *Tenant, r *resource) {
 	var spec rulesSpec
 	l.decode(r.Spec, &spec)
@@ -57,7 +57,7 @@ func (l *loader) addRules(t *Tenant, r *resource) {
 	if spec.Rules.node != nil {
 		if data := l.inlineRules(r); data != nil {
 			t.Rules = append(t.Rules, RuleSource{Name: r.file, Data: data})
-			l.noteQueues(t, r.whole.file, spec.Rules.node)
+			l.noteUses(t, r.whole.file, spec.Rules.node)
 		}
 	}
 	globs := make([]glob, len(spec.Files))
@@ -75,7 +75,7 @@ func (l *loader) addRules(t *Tenant, r *resource) {
 		t.Rules = append(t.Rules, RuleSource{Name: file, Data: data})
 		t.ruleFiles = append(t.ruleFiles, document{Kind: "rule file", File: file, Spec: string(data)})
 		for _, doc := range docs {
-			l.noteQueues(t, l.shown(file), valueOf(doc.Body, "rules"))
+			l.noteUses(t, l.shown(file), valueOf(doc.Body, "rules"))
 		}
 	}
 }
@@ -105,16 +105,18 @@ func (l *loader) inlineRules(r *resource) []byte {
 	return append(out, bytes.Join(lines[first-1:end-1], nil)...)
 }
 
-// noteQueues remembers the queues that rules hand over to. What is not in the form of a rule is passed over.
-func (l *loader) noteQueues(t *Tenant, file string, rules ast.Node) {
+// noteUses remembers the queues and bots that rules name. What is not in the form of a rule is passed over.
+func (l *loader) noteUses(t *Tenant, file string, rules ast.Node) {
 	seq, ok := rules.(*ast.SequenceNode)
 	if !ok {
 		return
 	}
 	for _, rule := range seq.Values {
-		queue := valueOf(valueOf(valueOf(rule, "then"), "handoff"), "queue")
-		if name, ok := textOf(queue); ok && name != "" {
-			l.uses = append(l.uses, ruleUse{tenant: t, queue: name, at: position(file, queue)})
+		then := valueOf(rule, "then")
+		for kind, node := range map[string]ast.Node{"queue": valueOf(valueOf(then, "handoff"), "queue"), "bot": valueOf(then, "bot")} {
+			if name, ok := textOf(node); ok && name != "" {
+				l.uses = append(l.uses, ruleUse{tenant: t, kind: kind, name: name, at: position(file, node)})
+			}
 		}
 	}
 }

@@ -19,6 +19,9 @@ type Tenant struct {
 	// need not say so.
 	DefaultQueue string `yaml:"default_queue"`
 	Bot          string `yaml:"bot"`
+	// BotByLanguage are the bots that answer in a language in place of Bot, by its tag: "de", "pt-BR". Once linked, the tags are in
+	// lower case.
+	BotByLanguage map[string]string `yaml:"bot_by_language"`
 	// Languages are those that the tenant serves, the first is the fallback; "en" by default.
 	Languages []string `yaml:"languages"`
 	// IdleNew is after how long without a message a conversation that no person was involved in ends.
@@ -79,8 +82,10 @@ type Channel struct {
 	Adapter string `yaml:"adapter"`
 	// Key is the channel's public name in URLs, unique on the node; "<tenant>.<name>" by default.
 	Key string `yaml:"key"`
-	// Bot answers; the tenant's by default.
-	Bot string `yaml:"bot"`
+	// Bot answers, or by the language of the conversation a bot of BotByLanguage; the tenant's by default. A channel that says
+	// either takes nothing of the tenant's table.
+	Bot           string            `yaml:"bot"`
+	BotByLanguage map[string]string `yaml:"bot_by_language"`
 	// ReopenWithin is the tenant's by default, or else 30 minutes for web, 14 days for email and 24 hours for others.
 	ReopenWithin time.Duration `yaml:"reopen_within"`
 	// Config is the adapter's.

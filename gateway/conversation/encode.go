@@ -183,6 +183,7 @@ func (d *Decision) encode(w *jsonenc.Encoder) {
 	w.OptStrings("tags", d.Tags)
 	w.OptStrings("notify", d.Notify)
 	w.OptBool("must_reach_human", d.MustReachHuman)
+	w.OptString("route", d.Route)
 	encodeScores(w, "scores", &d.Scores)
 	encodeMemory(w, "memory", &d.Memory)
 	w.OptString("model", d.Model)

@@ -26,6 +26,7 @@ func (s *State) encode(w *jsonenc.Encoder) ([]byte, error) {
 	s.encodeWork(w)
 	s.encodePeople(w)
 	w.OptStrings("tags", s.Tags)
+	w.OptString("bot", s.Bot)
 	w.OptInt("turns", int64(s.Turns))
 	encodeMemory(w, "memory", &s.Memory)
 	if s.Profile != nil {

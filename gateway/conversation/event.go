@@ -205,7 +205,8 @@ const (
 	DecisionReplace DecisionKind = "replace"
 	DecisionSay     DecisionKind = "say"
 	DecisionTag     DecisionKind = "tag"
-	DecisionDeny    DecisionKind = "deny" // a person tried what the state does not allow
+	DecisionRoute   DecisionKind = "route" // another bot answers from the next turn on
+	DecisionDeny    DecisionKind = "deny"  // a person tried what the state does not allow
 )
 
 // Phase is when a rule looked.
@@ -234,6 +235,8 @@ type Decision struct {
 	Notify  []string `json:"notify,omitempty"`
 	// MustReachHuman marks the conversation: from now on only a person's resolve closes it.
 	MustReachHuman bool `json:"must_reach_human,omitempty"`
+	// Route is the bot that the conversation goes to from its next turn on; empty: it stays with the one that it has.
+	Route string `json:"route,omitempty"`
 	// Scores are the signals read, Model the digest of what computed them, Inputs the rest of what rules saw.
 	Scores signal.Scores   `json:"scores,omitzero"`
 	Memory signal.Memory   `json:"memory,omitzero"`

@@ -23,6 +23,7 @@ type model struct {
 	attempt int
 	orphan  string // the turn that was cut off and whose end is not known
 	must    bool
+	bot     string // that a rule gave it to
 	returns int
 
 	// Why people have it, and whether one of them has attended to it.
@@ -72,7 +73,7 @@ func (m *model) diff(s *conv.State) string {
 	}{
 		{"owner", s.Owner.Kind, m.owner}, {"queue", s.Owner.Queue, m.queue}, {"agent", s.Owner.Agent, m.agent},
 		{"waiting", s.Pending.Count, m.waiting}, {"turn", turn, m.turn}, {"attempt", attempt, m.attempt}, {"orphan", orphan, m.orphan},
-		{"must reach human", s.MustReachHuman, m.must}, {"returns", s.Returns, m.returns},
+		{"must reach human", s.MustReachHuman, m.must}, {"bot", s.Bot, m.bot}, {"returns", s.Returns, m.returns},
 		{"held for review", heldIn, m.heldIn}, {"held sends", heldOut, m.heldOut},
 		{"timers", s.Timers, m.timers}, {"snoozed", s.Snoozed, m.timers[conv.TimerSnooze]},
 		{"offer", offer, m.offer}, {"contact", s.Contact, m.contact},
@@ -205,12 +206,20 @@ func (m *model) discard(turn string) string {
 	return "ok"
 }
 
-func (m *model) decide(must bool) string {
+func (m *model) decide(must bool, bot string) string {
 	if o := m.live(); o != "ok" {
 		return o
 	}
+	m.route(bot)
 	m.must = m.must || must
 	return "ok"
+}
+
+// route gives the conversation to another bot; empty: to none.
+func (m *model) route(bot string) {
+	if bot != "" {
+		m.bot = bot
+	}
 }
 
 func (m *model) snooze(a conv.Actor, until int64) string {

@@ -269,9 +269,9 @@ func status(w *world) []act {
 }
 
 func decide(w *world) []act {
-	must := w.chance("must reach human", 2)
-	d := conv.Decision{Kind: conv.DecisionTag, Phase: conv.Inbound, Tags: []string{pick(w, "tag", "a", "b")}, MustReachHuman: must}
-	return []act{{actor: system, c: conv.Decide{Decision: d}, model: func(m *model) string { return m.decide(must) }}}
+	must, bot := w.chance("must reach human", 2), pick(w, "route", "", "german", "french")
+	d := conv.Decision{Kind: conv.DecisionTag, Phase: conv.Inbound, Tags: []string{pick(w, "tag", "a", "b")}, MustReachHuman: must, Route: bot}
+	return []act{{actor: system, c: conv.Decide{Decision: d}, model: func(m *model) string { return m.decide(must, bot) }}}
 }
 
 // about is what becomes known of the customer.

@@ -41,6 +41,7 @@ type State struct {
 	HeldOut  []HeldRef `json:"held_out,omitempty"`
 
 	Tags    []string         `json:"tags,omitempty"`
+	Bot     string           `json:"bot,omitempty"`   // that a rule gave it to; empty: that of its channel
 	Turns   int              `json:"turns,omitempty"` // turns ended with an answer
 	Memory  signal.Memory    `json:"memory,omitzero"`
 	Profile *message.Profile `json:"profile,omitempty"`
@@ -249,6 +250,9 @@ func (s *State) apply(e Event) {
 func (s *State) decided(d *Decision) {
 	if d.MustReachHuman {
 		s.MustReachHuman = true
+	}
+	if d.Route != "" {
+		s.Bot = d.Route
 	}
 	for _, tag := range d.Tags {
 		if !slices.Contains(s.Tags, tag) {

@@ -107,6 +107,8 @@ func InboundKind(v *rules.Verdict, h *conversation.Handoff, say *rules.Saying) c
 		return conversation.DecisionHandoff
 	case say != nil:
 		return conversation.DecisionSay
+	case v.Bot != nil:
+		return conversation.DecisionRoute
 	case slices.ContainsFunc(v.Matched, func(m rules.Match) bool { return m.Mode != rules.Shadow }):
 		return conversation.DecisionTag
 	case len(v.Matched) > 0 || len(v.Failed) > 0:
@@ -122,6 +124,8 @@ func AnswerKind(v *rules.Verdict, h *conversation.Handoff) (kind conversation.De
 		return conversation.DecisionHandoff, h.Rule
 	case v.Replace != nil:
 		return conversation.DecisionReplace, v.Replace.Rule
+	case v.Bot != nil:
+		return conversation.DecisionRoute, v.Bot.Rule
 	}
 	return conversation.DecisionPass, ""
 }

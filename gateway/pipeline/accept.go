@@ -226,7 +226,8 @@ func (p *Pipeline) tell(r store.Ref, events []conversation.Event) {
 // startTurn takes the pending messages into a turn if the conversation and the bot are free. The flight it returns holds
 // a place, that of got if it can; it must fly after the commit or be abandoned.
 func (p *Pipeline) startTurn(d *conversation.Draft, ch *Channel, ref store.Ref, lease store.Lease, now int64, got **place) *flight {
-	bot, s := ch.Bot, &d.State
+	s := &d.State
+	bot := ch.botOf(s)
 	if bot == nil || lease.Live(now) || s.Owner.Kind != message.OwnerBot || s.Turn != nil || s.Pending.Count == 0 {
 		return nil
 	}

@@ -54,6 +54,8 @@ func (j *judgement) named(in *message.Inbound) {
 		j.rule = j.handoff.Rule
 	} else if j.say != nil {
 		j.rule = j.say.Rule
+	} else if b := j.verdict.Bot; b != nil {
+		j.rule = b.Rule
 	}
 	if in.Text == "" {
 		j.lang = in.Lang
@@ -190,6 +192,9 @@ func (p *Pipeline) decision(j judgement) conversation.Decision {
 	dec := conversation.Decision{
 		Rules: j.version, Rule: j.rule, Tags: j.verdict.Tags, Notify: j.verdict.Notify, MustReachHuman: j.verdict.MustReachHuman,
 		Scores: j.scores, Memory: j.memory, Model: p.Detector.Digest(), Inputs: j.inputs.Encode(),
+	}
+	if b := j.verdict.Bot; b != nil {
+		dec.Route = b.Bot
 	}
 	dec.Matched, dec.Shadow, dec.Failed = exchange.Names(&j.verdict)
 	return dec

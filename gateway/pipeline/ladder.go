@@ -171,7 +171,7 @@ func (p *Pipeline) returnPage(t *Tenant) (returned int) {
 			continue
 		}
 		_, err := p.Act(p.root, w.Ref, system, store.Token(p.IDs.Token()), func(d *conversation.Draft) error {
-			if ch := p.channel(d.State.From.Channel); ch == nil || !ch.up() {
+			if ch := p.channel(d.State.From.Channel); ch == nil || !p.up(ch.botOf(&d.State)) {
 				return conversation.ErrNothing // it is another bot that is back
 			}
 			if err := d.Do(conversation.Release{Auto: true}); err != nil {
@@ -194,10 +194,10 @@ func (p *Pipeline) returnPage(t *Tenant) (returned int) {
 
 const pageOfReturns = 10_000
 
-// up reports whether a bot of the channel may be asked.
-func (c *Channel) up() bool {
-	for b := range c.ladder {
-		if !b.breaker.IsOpen() {
+// up reports whether a bot, or one of those that it has for when it cannot answer, may be asked.
+func (p *Pipeline) up(b *Bot) bool {
+	for b := range b.ladder {
+		if !b.breaker.IsOpen() && !p.spentUp(b) {
 			return true
 		}
 	}

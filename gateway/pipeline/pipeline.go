@@ -122,9 +122,13 @@ func (t *Tenant) inherit(old *Tenant) {
 
 // Channel is what a turn needs to know of a channel.
 type Channel struct {
-	Key          string
-	Tenant       *Tenant
+	Key    string
+	Tenant *Tenant
+	// Bot answers, unless a rule has given the conversation to one of Bots, or its language to one of ByLanguage (by tags in
+	// lower case). See botOf.
 	Bot          *Bot
+	ByLanguage   map[string]*Bot
+	Bots         map[string]*Bot // all of the tenant's, by name
 	ReopenWithin time.Duration
 	// Push says that the channel's provider has to be sent what is said: it goes through the outbox.
 	Push bool
@@ -136,7 +140,7 @@ type Channel struct {
 	// BotCalls bounds the calls to bots for this channel; 0: nothing but the bounds of its bots does.
 	BotCalls int
 
-	places []botPlace // of its ladder
+	places []botPlace // of bots
 }
 
 // Pipeline carries turns. It is safe for concurrent use.
@@ -212,7 +216,10 @@ func (p *Pipeline) Replace(channels []*Channel) {
 		back := func() { p.goes("returning conversations", func() { p.returnAll(c.Tenant) }) }
 		c.Tenant.inherit(tenants[c.Tenant.Handle.Name()])
 		c.Tenant.ready(p.Now, back)
-		for b := c.Bot; b != nil && !listed[b]; b = b.Alternate {
+		for b := range c.bots {
+			if listed[b] {
+				continue
+			}
 			listed[b] = true
 			next.bots = append(next.bots, b)
 			if !seen[b] {

@@ -1,8 +1,6 @@
 package pipeline
 
 import (
-	"slices"
-
 	"turnout/gateway/conversation"
 	"turnout/gateway/fair"
 	"turnout/gateway/store"
@@ -26,13 +24,13 @@ const (
 // place is what a call enters by and leaves by.
 type place = fair.Lane[store.Ref]
 
-// botPlace is the place of a channel's calls to one bot of its ladder.
+// botPlace is the place of a channel's calls to one of its bots.
 type botPlace struct {
 	bot *Bot
 	*place
 }
 
-// place returns the place of the channel's calls to a bot, nil for a bot that is not of its ladder.
+// place returns the place of the channel's calls to a bot, nil for a bot that is none of its.
 func (c *Channel) place(b *Bot) *place {
 	for i := range c.places {
 		if c.places[i].bot == b {
@@ -67,7 +65,7 @@ func (p *Pipeline) granted(r store.Ref, l *place) bool {
 func (p *Pipeline) await(r store.Ref, s *conversation.State) {
 	if s.Turn == nil && s.Orphan == nil {
 		ch := p.channel(s.From.Channel)
-		if ch != nil && ch.Tenant.Handle == r.Tenant && ch.Bot != nil && ch.place(ch.Bot).Wait(r) {
+		if ch != nil && ch.Tenant.Handle == r.Tenant && ch.Bot != nil && ch.place(ch.botOf(s)).Wait(r) {
 			return
 		}
 	}
@@ -101,10 +99,7 @@ func (p *Pipeline) lay(old *routing, channels []*Channel) (homeless []store.Ref)
 			before = nil
 		}
 		var places []botPlace
-		for b := range c.ladder {
-			if slices.ContainsFunc(places, func(l botPlace) bool { return l.bot == b }) {
-				break // the ladder leads back to where it began
-			}
+		for b := range c.bots {
 			l := (*place)(nil)
 			if before != nil {
 				l = before.place(b)

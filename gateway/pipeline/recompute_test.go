@@ -30,6 +30,8 @@ rules:
   - {id: vip, why: w, when: 'profile.level == "2fa" && now.hour >= 0', then: {tags: [vip]}}
   - {id: promise, why: w, on: answer, when: 'phrase(bot.text, "guarantee")', then: {replace: {en: I cannot promise that.}}}
   - {id: unsure, why: w, on: answer, when: 'bot.confidence < 0.3', then: {handoff: {queue: support}, say: {en: I am not sure.}}}
+  - {id: billing, why: w, when: 'phrase("a guess") || phrase("shipping")', then: {bot: spare}}
+  - {id: back, why: w, on: answer, when: 'phrase(bot.text, "well")', then: {bot: legacy}}
   - {id: more, why: w, on: answer, when: 'phrase(bot.text, "shipping") && minutes_open >= 0', then: {say: {en: Shipping is free.}, tags: [shipping]}}
 `
 

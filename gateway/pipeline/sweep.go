@@ -99,9 +99,9 @@ func (p *Pipeline) take(ctx context.Context, r store.Ref, got *place) {
 		must(d.Do(conversation.DiscardTurn{Turn: o.ID, Reason: "lost"}))
 	}
 	var f *flight
-	bot := ch.Bot
+	bot := ch.botOf(&d.State)
 	if t := d.State.Turn; t != nil {
-		bot = ch.botNamed(t.Bot)
+		bot = ch.botNamed(t.Bot, bot)
 		if f, err = p.retakeTurn(d, ch, bot, r, *t, &got); err != nil {
 			p.Log.Error("taking a turn again", "conversation", r.ID, "err", err)
 			return
@@ -147,27 +147,6 @@ func (p *Pipeline) retakeTurn(d *conversation.Draft, ch *Channel, bot *Bot, r st
 	f := p.newFlight(d, ch, bot, place, r)
 	f.known = nil
 	return f, nil
-}
-
-// botNamed returns the named bot of the channel's ladder, or the first.
-func (c *Channel) botNamed(name string) *Bot {
-	for b := range c.ladder {
-		if b.Name == name {
-			return b
-		}
-	}
-	return c.Bot
-}
-
-// ladder yields the bots that a turn may come to, in order. Alternates may lead back to where they began.
-func (c *Channel) ladder(yield func(*Bot) bool) {
-	b := c.Bot
-	for range maxAttempts {
-		if b == nil || !yield(b) {
-			return
-		}
-		b = b.Alternate
-	}
 }
 
 // fire consumes a due timer and does what it stands for, in one commit.

@@ -158,8 +158,10 @@ type setup struct {
 	share       fair.Share
 	lookup      pipeline.Lookup
 	after       func(time.Duration) <-chan time.Time
-	clock       *clock                           // nil: one that runs
-	still       bool                             // it stands from now on
+	clock       *clock          // nil: one that runs
+	still       bool            // it stands from now on
+	others      []*pipeline.Bot // further bots of the tenant
+	byLanguage  map[string]*pipeline.Bot
 	adjust      func(*world) func(*pipeline.Bot) // changes the bot before it is used
 }
 
@@ -231,7 +233,11 @@ func (w *world) start(s setup) {
 		Handle: w.tenant, Rules: book, Queue: "support", Queues: map[string]bool{"support": true, "emergency": true},
 		BareRequests: !s.noBare, IdleNew: s.idle, CaptureOver: s.captureOver, Limits: s.limits, Share: s.share,
 	}
-	channels := []*pipeline.Channel{{Key: "acme.web", Tenant: tenant, Bot: w.ladder, ReopenWithin: 30 * time.Minute, Push: s.push}}
+	bots := map[string]*pipeline.Bot{w.ladder.Name: w.ladder}
+	for _, b := range s.others {
+		bots[b.Name] = b
+	}
+	channels := []*pipeline.Channel{{Key: "acme.web", Tenant: tenant, Bot: w.ladder, Bots: bots, ByLanguage: s.byLanguage, ReopenWithin: 30 * time.Minute, Push: s.push}}
 	if s.lookup != nil {
 		channels[0].Lookup, channels[0].LateWait, channels[0].AccountFor = s.lookup, 300*time.Millisecond, time.Hour
 	}

@@ -33,7 +33,9 @@ type Context struct {
 	Lookup   bool       `json:"lookup,omitempty"`
 	OpenedAt *time.Time `json:"opened_at,omitempty"`
 	ClosedAt *time.Time `json:"closed_at,omitempty"`
-	Handoffs int        `json:"handoffs,omitempty"`
+	// Bot is the bot that a rule gave the conversation to; empty: the channel's, by its language.
+	Bot      string `json:"bot,omitempty"`
+	Handoffs int    `json:"handoffs,omitempty"`
 	// InFlight is the turn that was with the bot when people took over and whose answer is not in yet. The customer does
 	// not get it: it is recorded as discarded.
 	InFlight string `json:"in_flight,omitempty"`
@@ -94,7 +96,7 @@ func (q *Queue) Get(ctx context.Context, a Agent, conv string, w Window) (Contex
 	s := snap.State
 	c := Context{
 		Row: rowOf(s), Epoch: s.Epoch, Address: s.From.Address, Contact: s.Contact, Profile: s.Profile, Account: s.Account, Lookup: q.Pipeline.Asks(snap.Ref.Tenant, s),
-		OpenedAt: instant(s.OpenedAt), ClosedAt: instant(s.ClosedAt), Handoffs: s.Handoffs,
+		OpenedAt: instant(s.OpenedAt), ClosedAt: instant(s.ClosedAt), Handoffs: s.Handoffs, Bot: s.Bot,
 		HeldOut: held(s.HeldOut), HeldIn: held(s.HeldIn), Timers: timers(s.Timers),
 	}
 	if s.Orphan != nil {

@@ -97,6 +97,7 @@ type Decision struct {
 	Failed         []string                  `json:"failed,omitempty"`
 	Tags           []string                  `json:"tags,omitempty"`
 	Notify         []string                  `json:"notify,omitempty"`
+	Route          string                    `json:"route,omitempty"` // the bot from the next turn on
 	MustReachHuman bool                      `json:"must_reach_human,omitempty"`
 	Scores         signal.Scores             `json:"scores,omitzero"`
 	Bot            *conversation.BotSaid     `json:"bot,omitempty"`
@@ -156,7 +157,7 @@ func eventOf(e *conversation.Event) Event {
 	case *conversation.Decision:
 		v.Decision = &Decision{
 			Kind: d.Kind, Phase: d.Phase, Turn: d.Turn, Message: d.Seq, Rules: d.Rules, Rule: d.Rule, Matched: d.Matched,
-			Shadow: d.Shadow, Failed: d.Failed, Tags: d.Tags, Notify: d.Notify, MustReachHuman: d.MustReachHuman,
+			Shadow: d.Shadow, Failed: d.Failed, Tags: d.Tags, Notify: d.Notify, Route: d.Route, MustReachHuman: d.MustReachHuman,
 			Scores: d.Scores, Bot: d.Bot, Withheld: d.Withheld,
 		}
 	case *conversation.Handoff:

@@ -128,7 +128,12 @@ func (r *recomputing) rules(set *rules.Set) {
 			now.Rule = h.Rule
 		} else if say != nil {
 			now.Rule = say.Rule
+		} else if v.Bot != nil {
+			now.Rule = v.Bot.Rule
 		}
+	}
+	if v.Bot != nil {
+		now.Route = v.Bot.Bot
 	}
 	was := r.Decision
 	if was == nil {
@@ -137,6 +142,7 @@ func (r *recomputing) rules(set *rules.Set) {
 	compare(r, "the decision", was.Kind, now.Kind)
 	compare(r, "the rule", was.Rule, now.Rule)
 	compare(r, "must_reach_human", was.MustReachHuman, now.MustReachHuman)
+	compare(r, "the bot from then on", was.Route, now.Route)
 	r.lists("matched", was.Matched, now.Matched)
 	r.lists("matched in the shadow", was.Shadow, now.Shadow)
 	r.lists("failed", was.Failed, now.Failed)

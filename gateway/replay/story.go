@@ -199,6 +199,8 @@ func decided(d *conversation.Decision) (string, []string) {
 		s.add("%s is answered by a rule", side)
 	case conversation.DecisionTag:
 		s.add("%s is tagged", side)
+	case conversation.DecisionRoute:
+		s.add("%s leads to another bot", side)
 	case conversation.DecisionDeny:
 		s.add("refused")
 	default:
@@ -206,6 +208,7 @@ func decided(d *conversation.Decision) (string, []string) {
 	}
 	s.opt(d.Rule, "by rule %s")
 	s.add("rules version %d", d.Rules)
+	s.opt(d.Route, "the bot from now on: %s")
 	s.opt(strings.Join(d.Matched, ", "), "matched: %s")
 	s.opt(strings.Join(d.Shadow, ", "), "matched in the shadow: %s")
 	s.opt(strings.Join(d.Failed, ", "), "failed: %s")

@@ -94,7 +94,7 @@ func (b *Book) examine(sources []rules.Source) (*rules.Set, error) {
 	if len(sources) > MaxFiles || size > MaxSource {
 		return nil, ErrTooLarge
 	}
-	set, err := examine(Config{Sources: sources, Queues: b.configured().Queues}, b.o.Detector)
+	set, err := examine(Config{Sources: sources, Queues: b.configured().Queues, Bots: b.configured().Bots}, b.o.Detector)
 	if err != nil {
 		return nil, err
 	}
@@ -115,7 +115,7 @@ func (b *Book) examine(sources []rules.Source) (*rules.Set, error) {
 	return set, nil
 }
 
-// examine compiles rules, looks for the queues that they name, and runs the tests of the locked ones.
+// examine compiles rules, looks for the queues and bots that they name, and runs the tests of the locked ones.
 func examine(c Config, d signal.Detector) (*rules.Set, error) {
 	set, err := rules.Load(c.Sources)
 	if err != nil {
@@ -127,6 +127,14 @@ func examine(c Config, d signal.Detector) (*rules.Set, error) {
 			faults = append(faults, rules.Fault{
 				File: q.File, Line: q.Line, Column: q.Column, Rule: q.Rule,
 				Message: fmt.Sprintf("there is no queue %s: a handoff to it would go to the default queue", q.Queue),
+			})
+		}
+	}
+	for _, b := range set.BotRefs() {
+		if c.Bots != nil && !c.Bots[b.Bot] {
+			faults = append(faults, rules.Fault{
+				File: b.File, Line: b.Line, Column: b.Column, Rule: b.Rule,
+				Message: fmt.Sprintf("there is no bot %s: the conversation would stay with the bot of its channel", b.Bot),
 			})
 		}
 	}

@@ -76,6 +76,8 @@ type Config struct {
 	Sources []rules.Source
 	// Queues are the queues that rules may hand over to; nil: any.
 	Queues map[string]bool
+	// Bots are the bots that rules may give conversations to; nil: any.
+	Bots map[string]bool
 }
 
 // Book is the rules of one tenant by version. It is safe for concurrent use.

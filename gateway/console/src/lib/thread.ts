@@ -244,6 +244,7 @@ class Fold {
   }
 
   private decide(d: Decision, event: (who: string, text: string, more?: Partial<EventItem>) => void): void {
+    if (d.route) event("", `Rule ${d.rule ?? ""} gave it to the bot ${d.route}`);
     switch (d.kind) {
       case "handoff":
         this.decision = d;

@@ -47,6 +47,7 @@ export interface Row {
   reason?: string;
   skills?: string[];
   tags?: string[];
+  route?: string;
   must_reach_human?: boolean;
   returns?: number;
   snoozed_until?: string;
@@ -159,7 +160,7 @@ export interface Message extends Part {
 }
 
 export interface Decision {
-  kind: "pass" | "handoff" | "replace" | "say" | "tag" | "deny";
+  kind: "pass" | "handoff" | "replace" | "say" | "tag" | "route" | "deny";
   phase: "inbound" | "answer";
   turn?: string;
   message?: number;
