@@ -72,6 +72,7 @@ func commits(t testing.TB) [][]audit.Event {
 	do(ann, conversation.Claim{Name: "Ann"}, conversation.AddNote{ID: "n_1", Text: secret},
 		conversation.Reply{ID: "m_5", Part: part}, conversation.Reply{ID: "m_6", Part: part, HoldUntil: later}, conversation.UndoHeld{ID: "m_6"})
 	do(system, conversation.Hold{ID: "m_7", In: text}, conversation.SetProfile{Profile: message.Profile{Subject: "s", Name: secret}},
+		conversation.SetAccount{Account: message.Account{Subject: "s", Name: secret, Fields: map[string]any{"plan": secret}}},
 		conversation.LinkContact{Contact: "k_1"}, conversation.SetStatus{ID: "m_5", Status: message.Failed},
 		conversation.SetTimer{Timer: conversation.Timer{Name: conversation.TimerIdle, At: 9}},
 		conversation.FireTimer{Timer: conversation.Timer{Name: conversation.TimerIdle, At: 9}})
@@ -113,12 +114,14 @@ var decisions = map[string]int{
 	"message.held ":                2,
 	"message.status undone":        1,
 	"profile.changed ":             1,
+	"profile.changed account":      1,
 	"message.status rejected":      1,
 	"owner.changed escalate":       1,
 	"owner.changed capture":        1,
 	"owner.changed opening":        1,
 	"owner.changed resolve":        1,
 	"owner.changed reopen":         1,
+	"owner.changed erased":         1,
 	"conversation.erased ":         1,
 }
 
