@@ -54,7 +54,7 @@ export TURNOUT_SCALE
 
 GO_DIRS   := $(wildcard adapters gateway rules sidecar deploy)
 # The packages in which goroutines meet. Only those that exist are run.
-RACE_DIRS := $(wildcard gateway/conversation gateway/pipeline gateway/store gateway/outbox)
+RACE_DIRS := $(wildcard gateway/conversation gateway/pipeline gateway/store gateway/outbox gateway/privacy)
 
 .PHONY: help
 help: ## list the targets

@@ -133,11 +133,15 @@ func TestErasureKilled(t *testing.T) {
 	dir := openNode(t)
 	p := serve(t, dir)
 	load := startCustomers(t, p.url, 2)
-	load.wait(20)
+	rounds := 3
+	if os.Getenv("TURNOUT_SCALE") == "full" {
+		rounds = 60
+	}
+	load.wait(4*rounds + 8)
 	answered[gateway.StorageLine](t, dir, "store", "backup", "before")
 	var ids []string
 	var gone []string
-	for n := range 3 {
+	for n := range rounds {
 		for _, conv := range load.list()[4*n : 4*n+4] {
 			code, stdout, _ := ended(t, dir, "privacy", "erase", "--conversation", conv, "--json")
 			var e erasure
@@ -152,8 +156,8 @@ func TestErasureKilled(t *testing.T) {
 		load.mu.Unlock()
 	}
 	load.end()
-	if len(gone) != 12 {
-		t.Fatalf("%d erasures were taken", len(gone))
+	if len(gone) != 4*rounds {
+		t.Fatalf("%d erasures were taken of %d", len(gone), 4*rounds)
 	}
 	for _, id := range ids {
 		settle(t, dir, id, "done")

@@ -120,6 +120,9 @@ func (w *worker) turn(ctx context.Context, a message.Address) error {
 	if err != nil {
 		return err
 	}
+	if snap := found.Snapshot; snap != nil && snap.State.Owner.Kind == message.OwnerClosed && w.rng.IntN(3) == 0 {
+		return w.erase(ctx, snap)
+	}
 	st := store.Step{Op: store.Token(w.ids.Token())}
 	state := new(conversation.State)
 	var cmds []conversation.Command
@@ -153,6 +156,14 @@ func (w *worker) turn(ctx context.Context, a message.Address) error {
 		w.OnAck(ack)
 	}
 	return w.follow(ctx, st)
+}
+
+// erase destroys a conversation that is closed.
+func (w *worker) erase(ctx context.Context, snap *store.Snapshot) error {
+	st := store.Step{Ref: snap.Ref, Base: snap.Version, Op: store.Token(w.ids.Token())}
+	w.draft(&st, snap.State, snap.Outgoing, conversation.Actor{Kind: conversation.System}, []conversation.Command{conversation.Wipe{}})
+	_, err := w.s.Commit(ctx, st)
+	return err
 }
 
 // follow lets the bot answer, diverts, lets an agent take the conversation and end it, or sends something.
@@ -246,7 +257,7 @@ func (l *Load) Lost(ctx context.Context, s store.Store, acked []Acked) (lost int
 		return 0, nil, fmt.Errorf("checking: %w", err)
 	}
 	faults = rep.Faults
-	logs := map[string][]conversation.Event{}
+	logs, erased := map[string][]conversation.Event{}, map[string]bool{}
 	for _, a := range acked {
 		r := store.Ref{Tenant: l.tenant, ID: a.Conversation}
 		log, ok := logs[a.Conversation]
@@ -255,9 +266,10 @@ func (l *Load) Lost(ctx context.Context, s store.Store, acked []Acked) (lost int
 			if err != nil && !errors.Is(err, store.ErrNotFound) {
 				return lost, faults, fmt.Errorf("reading a log: %w", err)
 			}
-			logs[a.Conversation] = log
+			logs[a.Conversation], erased[a.Conversation] = log, errors.Is(err, store.ErrErased)
 		}
-		if a.Seq > uint64(len(log)) || log[a.Seq-1].Op != a.Op {
+		if erased[a.Conversation] { // by somebody who was told so, or not; what came to it is still known by its id
+		} else if a.Seq > uint64(len(log)) || log[a.Seq-1].Op != a.Op {
 			lost++
 			continue
 		}
