@@ -254,7 +254,16 @@ func (p Privacy) hold(c *api.Call) (any, error) {
 	if err != nil {
 		return nil, owed(err)
 	}
-	return h, nil
+	return heldAnswer{h}, nil
+}
+
+// heldAnswer is a hold that was set. What is remembered of the answer names no address.
+type heldAnswer struct{ privacy.Hold }
+
+// Kept implements api.Kept.
+func (h heldAnswer) Kept() any {
+	h.Address = ""
+	return h.Hold
 }
 
 func (p Privacy) lift(c *api.Call) (any, error) {

@@ -135,10 +135,16 @@ func (p *Privacy) put(ctx context.Context, t store.Tenant, r *request, what stri
 	return err
 }
 
-// erasures goes on with every request that is not done.
+// settledFor is how old a request is that nobody finds behind a later one any more: clocks of nodes differ by less.
+const settledFor = time.Hour
+
+// erasures goes on with every request that is not done. Those before the first that is not done are looked at once.
 func (p *Privacy) erasures(ctx context.Context, t store.Tenant) error {
 	var errs []error
-	for after := ""; ; {
+	p.mu.Lock()
+	after := p.passed[t]
+	p.mu.Unlock()
+	for passing := true; ; {
 		records, err := p.o.Store.ListRecords(ctx, t, recordErasure, after, page)
 		if err != nil {
 			return errors.Join(append(errs, err)...)
@@ -149,6 +155,11 @@ func (p *Privacy) erasures(ctx context.Context, t store.Tenant) error {
 			if err := json.Unmarshal(rec.Body, &r.Erasure); err != nil {
 				errs = append(errs, fmt.Errorf("decoding an erasure: %w", err))
 				continue
+			}
+			if passing = passing && r.State == StateDone && p.o.Now().Sub(r.RequestedAt) > settledFor; passing {
+				p.mu.Lock()
+				p.passed[t] = rec.ID
+				p.mu.Unlock()
 			}
 			if r.State != StateDone {
 				if err := p.goOn(ctx, t, r); err != nil {

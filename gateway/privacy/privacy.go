@@ -72,6 +72,9 @@ type Privacy struct {
 	held sync.RWMutex
 	wake chan struct{}
 	figs figures
+	// passed is up to which erasure of a tenant all are done.
+	mu     sync.Mutex
+	passed map[store.Tenant]string
 }
 
 // New returns a Privacy that does nothing yet by itself; see Run.
@@ -79,7 +82,7 @@ func New(o Options) *Privacy {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Privacy{o: o, wake: make(chan struct{}, 1)}
+	return &Privacy{o: o, wake: make(chan struct{}, 1), passed: map[store.Tenant]string{}}
 }
 
 // Kinds of records, and of ids.

@@ -253,6 +253,40 @@ func TestErase(t *testing.T) {
 	}
 }
 
+// TestManyErasures: those that are done long ago are not looked at again, and those among them that wait are.
+func TestManyErasures(t *testing.T) {
+	w := newWorld(t)
+	hold, err := w.SetHold(t.Context(), w.t, privacy.Hold{Person: privacy.Person{Channel: "acme.sms", Address: address(280).Address}, Reason: "case"}, "owner:ana")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var refs []store.Ref
+	for n := range 300 {
+		r := w.talk(n)
+		refs = append(refs, r)
+		if _, err := w.Request(t.Context(), w.t, privacy.Person{Conversation: r.ID}, true, "owner:ana"); err != nil {
+			t.Fatal(err)
+		}
+		w.clock.Move(time.Minute)
+	}
+	for range 2 {
+		w.sweep()
+		w.clock.Move(2 * time.Hour)
+		for n, r := range refs {
+			if w.is(r) != (n == 280) {
+				t.Fatalf("person %d is there: %v", n, w.is(r))
+			}
+		}
+	}
+	if err := w.LiftHold(t.Context(), w.t, hold.ID, "owner:ana"); err != nil {
+		t.Fatal(err)
+	}
+	w.sweep()
+	if w.is(refs[280]) {
+		t.Error("the one that waited was not looked at")
+	}
+}
+
 func TestEraseNobody(t *testing.T) {
 	w := newWorld(t)
 	w.talk(1)

@@ -158,6 +158,11 @@ func (p *Privacy) retention(ctx context.Context, t store.Tenant, policy Policy, 
 		if len(chains) < page {
 			return run, nil
 		}
+		if !dry { // whoever asked for an erasure does not wait until all others were looked at
+			if err := p.erasures(ctx, t); err != nil {
+				return run, err
+			}
+		}
 	}
 }
 
