@@ -64,6 +64,8 @@ func (s *Store) Backup(ctx context.Context, dir string, progress func(Copied)) (
 	if _, err := s.fs.Stat(dir); err == nil {
 		return done, fmt.Errorf("backing up to %s: it is there already; a backup makes its own folder", dir)
 	}
+	s.copying.RLock() // before life, as Scrub does
+	defer s.copying.RUnlock()
 	if err := s.enter(ctx); err != nil {
 		return done, err
 	}
@@ -71,8 +73,6 @@ func (s *Store) Backup(ctx context.Context, dir string, progress func(Copied)) (
 	if err := s.gate.check(); err != nil {
 		return done, err
 	}
-	s.copying.RLock()
-	defer s.copying.RUnlock()
 	ctx, stop := s.untilTrouble(ctx)
 	defer stop()
 	at := s.now()

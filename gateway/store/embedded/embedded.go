@@ -24,7 +24,7 @@
 //     as much again as a whole turn.
 //   - Tried without gain: a shortest time between syncs, profile-guided builds, GOAMD64=v3, a higher GOGC, more Ps than cores.
 //
-// Lock order: Store.life, then a partition, then a tenant's chain, then the views.
+// Lock order: Store.copying, then Store.life, then a partition, then a tenant's chain, then the views.
 package embedded
 
 import (
