@@ -125,8 +125,9 @@ type Timeline interface {
 	// Read returns, in order, what address from may see after the cursor, at most limit events. An empty cursor means
 	// the start of the open conversation. A cursor of somebody else's conversation, or of none, is ErrNotFound.
 	Read(ctx context.Context, from message.Address, after Cursor, limit int) (Page, error)
-	// Watch subscribes to one address. The caller must Close it.
-	Watch(from message.Address) Watch
+	// Watch subscribes to one address. wake is called after something new became readable, and after a signal, perhaps
+	// once for several of them and perhaps for nothing. It must not block, nor call the Watch. The caller must Close it.
+	Watch(from message.Address, wake func()) Watch
 }
 
 // Cursor is a client's place in its conversation: "<conversation id>.<vseq>". Opaque to clients.
@@ -157,10 +158,10 @@ type Page struct {
 
 // Watch tells a stream when to look again.
 type Watch interface {
-	// Wake gets a value, possibly merged with earlier ones, after something new became readable.
-	Wake() <-chan struct{}
-	// Signals carries what has no sequence: the other side typing, a new position. Slow readers lose some.
-	Signals() <-chan Signal
+	// Take returns what has come since the last call: whether something new became readable, and what has no sequence: the
+	// other side typing, a new position. Slow readers lose some of the latter.
+	Take() (news bool, signals []Signal)
+	// Close ends the calls of wake; one that is under way may still end after it.
 	Close()
 }
 

@@ -42,7 +42,7 @@ func Serve(t testing.TB, ch adapters.Channel) *Server {
 	server := &fasthttp.Server{
 		Handler: r.Handler, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second,
 		MaxRequestBodySize: 256 << 10, NoDefaultServerHeader: true, Logger: silent{},
-		DisablePreParseMultipartForm: true,
+		DisablePreParseMultipartForm: true, KeepHijackedConns: true,
 		ErrorHandler: func(ctx *fasthttp.RequestCtx, err error) {
 			if errors.Is(err, fasthttp.ErrBodyTooLarge) {
 				problem.Write(ctx, fasthttp.StatusRequestEntityTooLarge, problem.CodeTooLarge, "The body is too large.")

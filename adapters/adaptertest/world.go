@@ -135,11 +135,9 @@ func (w *World) Signal(to message.Address, s adapters.Signal) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for watch := range w.watches {
-		if watch.from == to {
-			select {
-			case watch.signals <- s:
-			default:
-			}
+		if watch.from == to && len(watch.signals) < 16 {
+			watch.signals = append(watch.signals, s)
+			watch.wake()
 		}
 	}
 }
@@ -279,10 +277,8 @@ func (w *World) append(c *conversation, e message.Visible) {
 	c.events = append(c.events, e)
 	for watch := range w.watches {
 		if watch.from == c.from {
-			select {
-			case watch.wake <- struct{}{}:
-			default:
-			}
+			watch.news = true
+			watch.wake()
 		}
 	}
 }
@@ -352,21 +348,29 @@ func (w *World) Read(_ context.Context, from message.Address, after adapters.Cur
 type watch struct {
 	world   *World
 	from    message.Address
-	wake    chan struct{}
-	signals chan adapters.Signal
+	wake    func()
+	news    bool // guarded by world.mu, like signals
+	signals []adapters.Signal
 }
 
 // Watch implements adapters.Timeline.
-func (w *World) Watch(from message.Address) adapters.Watch {
+func (w *World) Watch(from message.Address, wake func()) adapters.Watch {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	watch := &watch{world: w, from: from, wake: make(chan struct{}, 1), signals: make(chan adapters.Signal, 16)}
+	watch := &watch{world: w, from: from, wake: wake}
 	w.watches[watch] = struct{}{}
 	return watch
 }
 
-func (s *watch) Wake() <-chan struct{}           { return s.wake }
-func (s *watch) Signals() <-chan adapters.Signal { return s.signals }
+// Take implements adapters.Watch.
+func (s *watch) Take() (news bool, signals []adapters.Signal) {
+	s.world.mu.Lock()
+	defer s.world.mu.Unlock()
+	news, signals = s.news, s.signals
+	s.news, s.signals = false, nil
+	return news, signals
+}
+
 func (s *watch) Close() {
 	s.world.mu.Lock()
 	defer s.world.mu.Unlock()

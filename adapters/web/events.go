@@ -1,16 +1,17 @@
 package web
 
 import (
-	"bufio"
 	"bytes"
-	"context"
+	"errors"
 	"net"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/valyala/fasthttp"
 
 	"turnout/adapters"
+	"turnout/adapters/live"
 	"turnout/adapters/message"
 	"turnout/adapters/problem"
 )
@@ -36,40 +37,30 @@ func (c *Channel) getEvents(ctx *fasthttp.RequestCtx) {
 		problem.WriteError(ctx, err)
 		return
 	}
+	s := &eventStream{c: c, follower: f, visitor: f.from.Address, ends: time.Now().Add(v.expires.Sub(c.deps.Now()))}
+	s.Init(s)
 	// Subscribed before the first read, or an event between the two would wait for the next.
-	watch := c.deps.Timeline.Watch(f.from)
+	s.watch = c.deps.Timeline.Watch(f.from, s.news)
 	work, cancel := c.request()
 	defer cancel()
-	first, more, err := f.next(work)
-	if err != nil {
-		watch.Close()
+	if s.first, s.more, err = f.next(work); err != nil {
+		s.watch.Close()
 		problem.WriteError(ctx, err)
 		return
 	}
-	s := &eventStream{c: c, follower: f, watch: watch, visitor: f.from.Address, expires: v.expires}
-	if !c.enter() {
-		watch.Close()
+	if !c.enter(s) {
+		s.watch.Close()
 		problem.WriteError(ctx, adapters.ErrUnavailable)
 		return
 	}
 	if !s.join() {
-		c.running.Done()
-		watch.Close()
+		c.leave(s)
+		s.watch.Close()
 		problem.Write(ctx, fasthttp.StatusTooManyRequests, problem.CodeRateLimited,
 			"Too many streams are open. Close one, or come back later.")
 		return
 	}
-	head := streamHead(ctx)
-	// The stream writes to the connection itself: only so does every write get a deadline of its own, and only so is a
-	// client that went away seen with the first write that fails.
-	ctx.HijackSetNoResponse(true)
-	ctx.Hijack(func(conn net.Conn) {
-		defer c.running.Done()
-		defer s.leave()
-		defer watch.Close()
-		defer c.recovered("event stream")
-		s.run(conn, head, first, more)
-	})
+	live.Take(ctx, streamHead(ctx), func(conn net.Conn, _ []byte) { s.open(conn) })
 }
 
 func (c *Channel) streamVisitor(ctx *fasthttp.RequestCtx) (visitor, error) {
@@ -93,15 +84,26 @@ func streamHead(ctx *fasthttp.RequestCtx) []byte {
 	return b.Bytes()
 }
 
-// eventStream is one open event stream.
+// eventStream is one open event stream. Nobody listens to it: with the first write that fails a client is known to be gone.
 type eventStream struct {
+	live.Worker
 	c        *Channel
 	follower *follower
 	watch    adapters.Watch
 	visitor  string
-	expires  time.Time
-	conn     net.Conn
-	w        *bufio.Writer
+	ends     time.Time // of the token, by the system's clock
+
+	// The writer's, once the stream is open.
+	first     []message.Visible
+	more      bool
+	begun     bool
+	place     time.Time // when to look at the place in the queue
+	heartbeat time.Time
+	buf       []byte // only while there is work
+
+	mu     sync.Mutex
+	conn   net.Conn // nil until the stream is open
+	closed bool
 }
 
 func (s *eventStream) join() bool {
@@ -115,113 +117,157 @@ func (s *eventStream) join() bool {
 	return true
 }
 
-func (s *eventStream) leave() {
-	s.c.streams.leave(s.visitor)
-	s.c.streams.close()
-}
-
-func (s *eventStream) run(conn net.Conn, head []byte, first []message.Visible, more bool) {
-	s.conn, s.w = conn, bufio.NewWriter(conn)
-	shortened := make(chan struct{})
-	shorten := context.AfterFunc(s.c.life, func() {
-		defer close(shortened)
-		// A write that is stuck must not hold up the channel's Close.
-		_ = conn.SetWriteDeadline(time.Now().Add(s.c.timing.goodbye))
-	})
-	// The server hands the connection's wrapper to another connection when this returns: nothing may be touching it then.
-	defer func() {
-		if !shorten() {
-			<-shortened
-		}
-	}()
-	s.w.Write(head)
-	s.w.WriteString(sseHead)
-	for _, e := range first {
-		s.event(e)
-	}
-	if s.flush() != nil || (more && s.drain() != nil) {
+// open begins to write. The stream may have been closed before.
+func (s *eventStream) open(conn net.Conn) {
+	s.mu.Lock()
+	s.conn = conn
+	closed := s.closed
+	s.mu.Unlock()
+	if closed {
+		s.Stop(s.finish)
 		return
 	}
-	heartbeat := time.NewTicker(s.c.timing.heartbeat)
-	defer heartbeat.Stop()
-	place := time.NewTicker(s.c.timing.place)
-	defer place.Stop()
-	expiry := time.NewTimer(s.expires.Sub(s.c.deps.Now()))
-	defer expiry.Stop()
-	for {
-		var err error
-		select {
-		case <-s.c.life.Done():
-			return
-		case <-expiry.C:
-			return
-		case <-heartbeat.C:
-			s.w.WriteString(": ping\n\n")
-			err = s.flush()
-		case <-s.watch.Wake():
-			err = s.drain()
-		case signal := <-s.watch.Signals():
-			if frame, ok := s.follower.frame(signal); ok {
-				s.write(frame.Type, "", frame)
-				err = s.flush()
-			}
-		case <-place.C:
-			if frame, ok := s.follower.moved(s.c.life); ok {
-				s.write(frame.Type, "", frame)
-				err = s.flush()
-			}
-		}
-		if err != nil {
-			return
-		}
+	s.Wake()
+}
+
+// news is called by the watch.
+func (s *eventStream) news() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conn != nil {
+		s.Wake()
 	}
 }
 
-// drain sends what is readable now. An error ends the stream; the client comes back with its last cursor.
+// Close ends the stream; a client that takes nothing can delay that by the goodbye time only. There is no code to tell.
+func (s *eventStream) Close(int) {
+	s.mu.Lock()
+	s.closed = true
+	conn := s.conn
+	s.mu.Unlock()
+	if conn != nil {
+		_ = conn.SetWriteDeadline(time.Now().Add(s.c.timing.socket.Goodbye))
+		s.Stop(s.finish)
+	}
+}
+
+func (s *eventStream) finish() {
+	defer s.c.recovered("event stream")
+	_ = s.conn.Close()
+	s.watch.Close()
+	s.c.streams.leave(s.visitor)
+	s.c.streams.close()
+	s.c.leave(s)
+}
+
+// Work implements live.Job: it writes what there is to write.
+func (s *eventStream) Work() (next time.Time) {
+	defer func() {
+		if next.IsZero() {
+			s.Close(0)
+		}
+	}()
+	defer s.c.recovered("event stream")
+	buf := buffers.get()
+	s.buf = (*buf)[:0]
+	defer func() {
+		*buf, s.buf = s.buf, nil
+		buffers.put(buf)
+	}()
+	now := time.Now()
+	if !now.Before(s.ends) || s.step(now) != nil || s.flush() != nil {
+		return time.Time{}
+	}
+	next = s.heartbeat
+	for _, t := range []time.Time{s.place, s.ends} {
+		if !t.IsZero() && t.Before(next) {
+			next = t
+		}
+	}
+	return next
+}
+
+func (s *eventStream) step(now time.Time) error {
+	news, signals := s.watch.Take()
+	if !s.begun {
+		s.begun = true
+		s.heartbeat = now.Add(s.c.timing.heartbeat)
+		s.buf = append(s.buf, sseHead...)
+		for _, e := range s.first {
+			s.event(e)
+		}
+		s.first = nil
+	}
+	if news || s.more {
+		if err := s.drain(); err != nil {
+			return err
+		}
+	}
+	for _, signal := range signals {
+		if frame, ok := s.follower.frame(signal); ok {
+			s.write(frame.Type, "", frame)
+		}
+	}
+	if frame, moved := s.follower.look(s.c.life, &s.place, now, s.c.timing.place); moved {
+		s.write(frame.Type, "", frame)
+	}
+	if !now.Before(s.heartbeat) {
+		s.heartbeat = now.Add(s.c.timing.heartbeat)
+		s.buf = append(s.buf, ": ping\n\n"...)
+	}
+	return nil
+}
+
+// drain writes what is readable now. An error ends the stream; the client comes back with its last cursor.
 func (s *eventStream) drain() error {
-	for more := true; more; {
+	for s.more = true; s.more; {
 		var events []message.Visible
 		var err error
-		if events, more, err = s.follower.next(s.c.life); err != nil {
-			return err
+		if events, s.more, err = s.follower.next(s.c.life); err != nil {
+			return errors.Join(err, s.flush())
 		}
 		for _, e := range events {
 			s.event(e)
-		}
-		if err := s.flush(); err != nil {
-			return err
+			if len(s.buf) >= flushBytes {
+				if err := s.flush(); err != nil {
+					return err
+				}
+			}
 		}
 	}
 	return nil
 }
 
+// flushBytes is how much of a stream is collected before it is written.
+const flushBytes = 4 << 10
+
 func (s *eventStream) event(e message.Visible) { s.write(string(e.Type), eventCursor(e), e) }
 
-// write buffers one event. Errors of the connection and of the buffer are sticky and come out of the next flush; JSON has
-// no raw newlines, so one data line is enough.
+// write collects one event. JSON has no raw newlines, so one data line is enough.
 func (s *eventStream) write(name string, id adapters.Cursor, data any) {
-	_ = s.extend()
 	if id != "" {
-		s.w.WriteString("id: " + string(id) + "\n")
+		s.buf = append(append(append(s.buf, "id: "...), id...), '\n')
 	}
-	s.w.WriteString("event: " + name + "\ndata: ")
-	s.w.Write(encode(data))
-	s.w.WriteString("\n\n")
+	s.buf = append(append(append(s.buf, "event: "...), name...), "\ndata: "...)
+	s.buf = append(append(s.buf, encode(data)...), "\n\n"...)
 }
 
+// flush writes what was collected, within the time that a client has for one write.
 func (s *eventStream) flush() error {
-	if err := s.extend(); err != nil {
+	if len(s.buf) == 0 {
+		return nil
+	}
+	err := s.conn.SetWriteDeadline(time.Now().Add(s.c.timing.socket.Write))
+	s.mu.Lock()
+	closed := s.closed
+	s.mu.Unlock()
+	if closed { // looked at last: Close shortens the deadline once, before this or after
+		err = s.conn.SetWriteDeadline(time.Now().Add(s.c.timing.socket.Goodbye))
+	}
+	if err != nil {
 		return err
 	}
-	return s.w.Flush()
-}
-
-// extend gives the client the time for one write. A buffer that is full goes out by itself, so everything that is
-// written needs it, not only a flush.
-func (s *eventStream) extend() error {
-	err := s.conn.SetWriteDeadline(time.Now().Add(s.c.timing.write))
-	if s.c.life.Err() != nil { // looked at last: the channel's Close shortens the deadline once, before this or after
-		err = s.conn.SetWriteDeadline(time.Now().Add(s.c.timing.goodbye))
-	}
+	_, err = s.conn.Write(s.buf)
+	s.buf = s.buf[:0]
 	return err
 }

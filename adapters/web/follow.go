@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"time"
 
 	"turnout/adapters"
 	"turnout/adapters/message"
@@ -70,16 +71,29 @@ func (f *follower) next(ctx context.Context) (events []message.Visible, more boo
 // moved looks whether the place in the queue is another than the client knows. People leave the queue without anything
 // happening in the conversations of those behind them, so nobody tells: one has to look.
 func (f *follower) moved(ctx context.Context) (signalFrame, bool) {
-	if f.owner.Kind != message.OwnerQueued {
-		f.place = 0
-		return signalFrame{}, false
-	}
 	page, err := f.timeline.Read(ctx, f.from, f.cursor, 1)
 	if err != nil || page.Owner.Kind != message.OwnerQueued || page.Owner.Position == 0 || page.Owner.Position == f.place {
 		return signalFrame{}, false // an error is for the next read of events to meet
 	}
 	f.place = page.Owner.Position
 	return f.frame(adapters.Signal{Position: f.place})
+}
+
+// look is moved for a stream that looks every so often, and only while somebody waits: at says when next; zero: not while
+// nothing happens.
+func (f *follower) look(ctx context.Context, at *time.Time, now time.Time, every time.Duration) (frame signalFrame, moved bool) {
+	switch {
+	case f.owner.Kind != message.OwnerQueued:
+		f.place, *at = 0, time.Time{}
+		return signalFrame{}, false
+	case at.IsZero(): // only just queued: the event said so
+	case now.Before(*at):
+		return signalFrame{}, false
+	default:
+		frame, moved = f.moved(ctx)
+	}
+	*at = now.Add(every)
+	return frame, moved
 }
 
 // eventCursor is the client's place after e.

@@ -28,18 +28,31 @@ func newRateLimiter(perSecond float64, burst int) *rateLimiter {
 func (l *rateLimiter) allow(visitor string, now time.Time) (wait time.Duration, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	next, known := l.next[visitor]
+	full, known := l.next[visitor]
 	if !known && len(l.next) >= maxBuckets && !l.makeRoom(now) {
 		return 0, true
 	}
-	if next.Before(now) {
-		next = now
+	b := bucket{full}
+	if wait, ok = b.take(l.gap, l.burst, now); ok {
+		l.next[visitor] = b.full
 	}
-	next = next.Add(l.gap)
-	if over := next.Sub(now) - l.burst; over > 0 {
+	return wait, ok
+}
+
+// bucket lets in one thing per gap at the steady rate, and as many at once as make up burst.
+type bucket struct{ full time.Time } // when it is full again
+
+// take takes one out, or says how long to wait.
+func (b *bucket) take(gap, burst time.Duration, now time.Time) (wait time.Duration, ok bool) {
+	full := b.full
+	if full.Before(now) {
+		full = now
+	}
+	full = full.Add(gap)
+	if over := full.Sub(now) - burst; over > 0 {
 		return over, false
 	}
-	l.next[visitor] = next
+	b.full = full
 	return 0, true
 }
 

@@ -1,25 +1,25 @@
 package web
 
 import (
-	"context"
 	"errors"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/fasthttp/websocket"
 	"github.com/valyala/fasthttp"
 
 	"turnout/adapters"
+	"turnout/adapters/live"
 	"turnout/adapters/message"
 	"turnout/adapters/problem"
 )
 
-// Close codes of sockets, beside those that the protocol's library sends by itself (1009 for a frame over the limit).
+// Close codes of sockets, beside those that package live sends by itself (1009 for a message over the limit).
 const (
-	closePolicy  = websocket.ClosePolicyViolation // 1008: no valid hello, or a flood of frames
-	closeBinary  = websocket.CloseUnsupportedData // 1003
-	closeTrouble = websocket.CloseInternalServerErr
+	closePolicy  = live.ClosePolicy // 1008: no valid hello, or a flood of frames
+	closeTrouble = live.CloseTrouble
 	closeRestart = websocket.CloseServiceRestart // 1012: the channel closes; come back
 	closeLater   = websocket.CloseTryAgainLater  // 1013: too slow, or too many sockets; come back with the cursor
 	closeExpired = 4001                          // the token has expired; ask for a new one
@@ -27,40 +27,31 @@ const (
 
 const (
 	maxFrame   = 64 << 10
-	maxReplies = 64 // replies that wait for a client to read
+	maxReplies = 64 // replies that wait for a client to read; a second batch may be on its way
 	frameGap   = 20 * time.Millisecond
 	frameBurst = 200
 )
 
 // getSocket upgrades to a WebSocket. The visitor is known only after the first frame, so that no token stands in a URL.
 func (c *Channel) getSocket(ctx *fasthttp.RequestCtx) {
-	if !c.enter() {
+	s := &socket{c: c}
+	if !c.enter(s) {
 		problem.WriteError(ctx, adapters.ErrUnavailable)
 		return
 	}
 	if !c.streams.open() {
-		c.running.Done()
+		c.leave(s)
 		problem.Write(ctx, fasthttp.StatusTooManyRequests, problem.CodeRateLimited,
 			"Too many streams are open on this channel. Come back later.")
 		return
 	}
-	leave := func() {
+	head, ok := live.Handshake(ctx, &c.upgrader)
+	if !ok {
 		c.streams.close()
-		c.running.Done()
+		c.leave(s)
+		return
 	}
-	err := c.upgrader.Upgrade(ctx, func(conn *websocket.Conn) {
-		defer leave()
-		defer c.recovered("socket")
-		s := &socket{
-			c: c, conn: conn, out: make(chan []byte, maxReplies), quit: make(chan struct{}),
-			frames: newRateLimiter(1/frameGap.Seconds(), frameBurst),
-			wake:   func() { _ = conn.NetConn().SetReadDeadline(time.Unix(1, 0)) },
-		}
-		s.run()
-	})
-	if err != nil {
-		leave()
-	}
+	live.Take(ctx, head, func(conn net.Conn, sent []byte) { s.Open(conn, sent, &c.timing.socket, s) })
 }
 
 // upgradeError answers a request that is no handshake, or one of a wrong origin.
@@ -74,123 +65,52 @@ func upgradeError(ctx *fasthttp.RequestCtx, status int, _ error) {
 	problem.Write(ctx, status, problem.CodeBadRequest, "This is no WebSocket handshake (version 13, GET).")
 }
 
-// socket is one open WebSocket. Its handler goroutine reads frames and hands messages in, one after the other; a second
-// one writes: replies from a bounded queue and events straight from the Timeline, as fast as the client takes them. So
-// a slow client holds one page of events and a few replies, and nothing of anybody else's.
+// socket is one open WebSocket. Frames are handled one after the other, and messages handed in there. What is written,
+// replies from a bounded queue and events straight from the Timeline, goes out as fast as the client takes it. So a slow
+// client holds one page of events and a few replies, and nothing of anybody else's.
 type socket struct {
+	live.Socket
 	c        *Channel
-	conn     *websocket.Conn
 	visitor  visitor
 	from     message.Address
 	follower *follower
-	watch    adapters.Watch
-	out      chan []byte
-	frames   *rateLimiter
-	typed    time.Time // when typing was last reported
+	watch    adapters.Watch // nil until the hello was taken
+	frames   bucket
+	typed    time.Time   // when typing was last reported
+	helloed  atomic.Bool // the hello was taken
 
-	wake func()        // makes a read that waits return
-	quit chan struct{} // closed by stop
-	once sync.Once
-	code int // the close code, set before quit is closed; 0: say nothing
+	// first are events that were read with the hello, more says that there are others, place when to look at the place in
+	// the queue. They are the writer's once the hello was taken.
+	first []message.Visible
+	more  bool
+	place time.Time
+	ends  time.Time // of the token, by the system's clock
+
+	mu  sync.Mutex
+	out [][]byte // replies that wait to be written
 }
 
-func (s *socket) run() {
-	defer s.conn.NetConn().Close()
-	s.conn.SetReadLimit(maxFrame)
-	interrupted := make(chan struct{})
-	stopOnClose := context.AfterFunc(s.c.life, func() {
-		defer close(interrupted)
-		// A writer that is stuck in a write must not hold up the channel's Close.
-		_ = s.conn.NetConn().SetWriteDeadline(time.Now().Add(s.c.timing.goodbye))
-		s.stop(closeRestart)
-	})
-	// The server hands the connection's wrapper to another connection when this handler returns, so nothing may be
-	// touching it then.
-	defer func() {
-		if !stopOnClose() {
-			<-interrupted
-		}
-	}()
-	_ = s.conn.SetReadDeadline(time.Now().Add(s.c.timing.hello))
-	first, more, ok := s.hello()
-	if !ok {
+// Receive implements live.User.
+func (s *socket) Receive(raw []byte) {
+	if s.watch == nil {
+		s.hello(raw)
 		return
 	}
-	defer s.c.streams.leave(s.from.Address)
-	defer s.watch.Close()
-
-	var writer sync.WaitGroup
-	writer.Add(1)
-	go func() {
-		defer writer.Done()
-		defer s.stop(closeTrouble)
-		defer s.c.recovered("socket writer")
-		s.write(first, more)
-	}()
-	// Deferred, so that a panic of the reader ends the writer too.
-	defer writer.Wait()
-	defer s.stop(0)
-	s.read()
+	if _, ok := s.frames.take(frameGap, frameBurst*frameGap, s.c.deps.Now()); !ok {
+		s.Close(closePolicy)
+		return
+	}
+	s.handle(raw)
 }
 
-// stop ends the socket with a close code; the first call counts.
-func (s *socket) stop(code int) {
-	s.once.Do(func() {
-		s.code = code
-		close(s.quit)
-		// The reader sets its next deadline before it looks at quit, so this is not lost.
-		s.wake()
-	})
-}
-
-func (s *socket) stopped() bool {
-	select {
-	case <-s.quit:
-		return true
-	default:
-		return false
+// Closed implements live.User.
+func (s *socket) Closed() {
+	if s.watch != nil {
+		s.watch.Close()
+		s.c.streams.leave(s.from.Address)
 	}
-}
-
-// receive returns the next text frame. The slice is the caller's.
-func (s *socket) receive() ([]byte, error) {
-	kind, raw, err := s.conn.ReadMessage()
-	if err != nil {
-		return nil, err
-	}
-	if kind != websocket.TextMessage {
-		s.stop(closeBinary)
-		return nil, errors.New("a binary frame")
-	}
-	return raw, nil
-}
-
-// extend gives the client the time of two pings to show life.
-func (s *socket) extend() {
-	_ = s.conn.SetReadDeadline(time.Now().Add(2 * s.c.timing.ping))
-	if s.stopped() {
-		s.wake()
-	}
-}
-
-// read takes frames until the socket ends.
-func (s *socket) read() {
-	s.conn.SetPongHandler(func(string) error { s.extend(); return nil })
-	for s.extend(); !s.stopped(); s.extend() {
-		raw, err := s.receive()
-		if err != nil {
-			var timeout net.Error
-			if errors.As(err, &timeout) && timeout.Timeout() {
-				s.stop(closePolicy)
-			}
-			return
-		}
-		if _, ok := s.frames.allow("", s.c.deps.Now()); !ok {
-			s.stop(closePolicy)
-			return
-		}
-		s.handle(raw)
-	}
+	s.c.streams.close()
+	s.c.leave(s)
 }
 
 // handle acts on one frame. Messages are handed in here, so the next frame is read when this one is durable.
@@ -261,70 +181,95 @@ func newErrorFrame(id string, err error) errorFrame {
 	return f
 }
 
-// reply queues a frame for the writer. A client that does not read its replies is closed and resumes by its cursor.
+// reply queues a frame to be written. A client that does not read its replies is closed and resumes by its cursor.
 func (s *socket) reply(frame any) {
-	select {
-	case s.out <- encode(frame):
-	default:
-		s.stop(closeLater)
+	s.mu.Lock()
+	full := len(s.out) >= maxReplies
+	if !full {
+		s.out = append(s.out, encode(frame))
 	}
+	s.mu.Unlock()
+	if full {
+		s.Close(closeLater)
+		return
+	}
+	s.Wake()
 }
 
-// write sends events and replies until the socket ends, and then the close code.
-func (s *socket) write(first []message.Visible, more bool) {
-	ping := time.NewTicker(s.c.timing.ping)
-	defer ping.Stop()
-	place := time.NewTicker(s.c.timing.place)
-	defer place.Stop()
-	expiry := time.NewTimer(s.visitor.expires.Sub(s.c.deps.Now()))
-	defer expiry.Stop()
-
-	err := s.events(first)
-	if err == nil && more {
-		err = s.drain()
+// Work implements live.User: it sends what there is to send.
+func (s *socket) Work() (next time.Time) {
+	now := time.Now()
+	if !now.Before(s.ends) {
+		s.Close(closeExpired)
+		return time.Time{}
 	}
-	for err == nil {
-		select {
-		case <-s.quit:
-			s.goodbye(s.code)
-			return
-		case <-expiry.C:
-			s.stop(closeExpired)
-		case frame := <-s.out:
-			err = s.send(frame)
-		case <-s.watch.Wake():
-			err = s.drain()
-		case signal := <-s.watch.Signals():
-			if frame, ok := s.follower.frame(signal); ok {
-				err = s.send(encode(frame))
-			}
-		case <-place.C:
-			if frame, ok := s.follower.moved(s.c.life); ok {
-				err = s.send(encode(frame))
-			}
-		case <-ping.C:
-			err = s.conn.WriteControl(websocket.PingMessage, nil, time.Now().Add(s.c.timing.write))
+	if err := s.write(now); err != nil {
+		s.Close(closeTrouble)
+		return time.Time{}
+	}
+	next = s.ends
+	if !s.place.IsZero() && s.place.Before(next) {
+		next = s.place
+	}
+	return next
+}
+
+func (s *socket) write(now time.Time) error {
+	news, signals := s.watch.Take()
+	first := s.first
+	s.first = nil
+	if err := s.events(first); err != nil {
+		return err
+	}
+	if err := s.replies(); err != nil {
+		return err
+	}
+	if news || s.more {
+		if err := s.drain(); err != nil {
+			return err
 		}
 	}
-	s.stop(closeTrouble)
-	s.goodbye(s.code)
+	for _, signal := range signals {
+		if frame, ok := s.follower.frame(signal); ok {
+			if err := s.Send(encode(frame)); err != nil {
+				return err
+			}
+		}
+	}
+	frame, moved := s.follower.look(s.c.life, &s.place, now, s.c.timing.place)
+	if !moved {
+		return nil
+	}
+	return s.Send(encode(frame))
 }
 
 // drain sends the events that are readable now, and replies between their pages.
 func (s *socket) drain() error {
-	for more := true; more && !s.stopped(); {
+	for s.more = true; s.more && !s.Over(); {
 		var events []message.Visible
 		var err error
-		if events, more, err = s.follower.next(s.c.life); err != nil {
+		if events, s.more, err = s.follower.next(s.c.life); err != nil {
 			return err
 		}
 		if err := s.events(events); err != nil {
 			return err
 		}
-		for n := len(s.out); n > 0; n-- {
-			if err := s.send(<-s.out); err != nil {
-				return err
-			}
+		if err := s.replies(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// replies sends what waits.
+func (s *socket) replies() error {
+	s.mu.Lock()
+	out := s.out
+	s.out = nil
+	s.mu.Unlock()
+	for _, frame := range out {
+		if err := s.Send(frame); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -332,28 +277,12 @@ func (s *socket) drain() error {
 
 func (s *socket) events(events []message.Visible) error {
 	for _, e := range events {
-		if s.stopped() {
+		if s.Over() {
 			return nil
 		}
-		if err := s.send(encode(&eventFrame{Type: "event", Cursor: eventCursor(e), Event: e})); err != nil {
+		if err := s.Send(encode(&eventFrame{Type: "event", Cursor: eventCursor(e), Event: e})); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// send writes one frame. Only one goroutine calls it at a time: the handler until the writer starts, the writer then.
-func (s *socket) send(frame []byte) error {
-	if err := s.conn.SetWriteDeadline(time.Now().Add(s.c.timing.write)); err != nil {
-		return err
-	}
-	return s.conn.WriteMessage(websocket.TextMessage, frame)
-}
-
-// goodbye sends the close frame, if there is something to say. The client may be gone; then nobody hears it.
-func (s *socket) goodbye(code int) {
-	if code == 0 {
-		return
-	}
-	_ = s.conn.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code, ""), time.Now().Add(s.c.timing.goodbye))
 }

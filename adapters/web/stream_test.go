@@ -81,7 +81,7 @@ func TestSocketEndsWithItsToken(t *testing.T) {
 }
 
 func TestSocketWithoutHello(t *testing.T) {
-	_, c, s := open(t, "", func(c *Channel) { c.timing.hello = time.Millisecond })
+	_, c, s := open(t, "", func(c *Channel) { c.timing.socket.First = time.Millisecond })
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	conn, _, err := websocket.Dial(ctx, s.URL+"/v1/web/"+testKey+"/socket", nil)
@@ -99,7 +99,9 @@ func TestSocketWithoutHello(t *testing.T) {
 
 // TestSocketThatShowsNoLife has a client that reads no more once it is ready, so it answers no ping.
 func TestSocketThatShowsNoLife(t *testing.T) {
-	k, c, s := open(t, "", func(c *Channel) { c.timing.ping = 5 * time.Millisecond })
+	k, c, s := open(t, "", func(c *Channel) {
+		c.timing.socket.Ping, c.timing.socket.Silence = 5*time.Millisecond, 10*time.Millisecond
+	})
 	v := someone(c, time.Hour)
 	ctx, conn := ready(t, c, s, v)
 	_, _, _ = conn.Read(ctx) // the first frame, or already the last: both come after the hello was taken
@@ -109,7 +111,7 @@ func TestSocketThatShowsNoLife(t *testing.T) {
 // TestSlowReader floods a client that does not read: its socket ends, another one of the same visitor does not notice,
 // and the client resumes where it was.
 func TestSlowReader(t *testing.T) {
-	k, c, s := open(t, "limits: {burst: 100000, rate: 100000}\n", func(c *Channel) { c.timing.write = 50 * time.Millisecond })
+	k, c, s := open(t, "limits: {burst: 100000, rate: 100000}\n", func(c *Channel) { c.timing.socket.Write = 50 * time.Millisecond })
 	slow, fast := someone(c, time.Hour), someone(c, time.Hour)
 	ready(t, c, s, slow)
 	fastCtx, fastConn := ready(t, c, s, fast)
@@ -131,19 +133,18 @@ func TestSlowReader(t *testing.T) {
 	}
 }
 
+// TestUnreadReplies: replies that the client does not take are bounded, and one too many ends the socket.
 func TestUnreadReplies(t *testing.T) {
-	woken := 0
-	s := &socket{out: make(chan []byte, 2), quit: make(chan struct{}), wake: func() { woken++ }}
-	for range 2 {
-		s.reply(pongFrame{Type: "pong"})
-	}
-	if s.stopped() {
-		t.Fatal("stopped while there was room")
+	s := &socket{out: make([][]byte, maxReplies-1)}
+	s.Worker.Stop(func() {}) // nobody writes
+	s.reply(pongFrame{Type: "pong"})
+	if s.Over() {
+		t.Fatal("closed while there was room")
 	}
 	s.reply(pongFrame{Type: "pong"})
-	s.stop(closeTrouble)
-	if !s.stopped() || s.code != closeLater || woken != 1 {
-		t.Errorf("stopped %v with %d, woken %d times; want %d", s.stopped(), s.code, woken, closeLater)
+	s.Close(closeTrouble)
+	if !s.Over() || s.Code() != closeLater {
+		t.Errorf("over: %v, with %d; want %d", s.Over(), s.Code(), closeLater)
 	}
 }
 

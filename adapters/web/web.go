@@ -13,6 +13,8 @@ package web
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -22,6 +24,7 @@ import (
 	"github.com/valyala/fastjson"
 
 	"turnout/adapters"
+	"turnout/adapters/live"
 	"turnout/adapters/message"
 )
 
@@ -47,18 +50,22 @@ type Channel struct {
 	life    context.Context
 	end     context.CancelFunc
 	running sync.WaitGroup // sockets and event streams
-	mu      sync.Mutex     // guards closed and the moment of running.Add
+	mu      sync.Mutex     // guards closed, open and the moment of running.Add
 	closed  bool
+	open    map[stream]struct{}
+}
+
+// stream is an open socket or event stream.
+type stream interface {
+	// Close ends it soon, with a close code if it can tell one. It does not block.
+	Close(code int)
 }
 
 // timing holds the intervals of streams, so that tests can shorten them.
 type timing struct {
-	hello     time.Duration // until a socket's first frame
+	socket    live.Options  // two missed pongs end a socket. Write and Goodbye are those of event streams too
 	heartbeat time.Duration // between comments on an event stream
-	ping      time.Duration // between pings; two missed pongs end a socket
-	write     time.Duration // for one frame to be taken by the client
 	accept    time.Duration // for the store to take a message
-	goodbye   time.Duration // for a close frame
 	typing    time.Duration // least time between two reports of typing
 	place     time.Duration // between two looks at the place in the queue of one who waits
 }
@@ -85,10 +92,15 @@ func New(spec adapters.Spec, d adapters.Deps) (adapters.Channel, error) {
 		rate:    newRateLimiter(cfg.Limits.Rate, cfg.Limits.Burst),
 		streams: newStreamLimiter(cfg.Limits.VisitorStreams, cfg.Limits.ChannelStreams),
 		timing: timing{
-			hello: 10 * time.Second, heartbeat: 15 * time.Second, ping: 25 * time.Second, write: 10 * time.Second,
-			accept: 10 * time.Second, goodbye: time.Second, typing: time.Second, place: 5 * time.Second,
+			socket: live.Options{
+				MessageBytes: maxFrame, First: 10 * time.Second, Ping: 25 * time.Second, Silence: 50 * time.Second,
+				Write: 10 * time.Second, Goodbye: time.Second,
+			},
+			heartbeat: 15 * time.Second, accept: 10 * time.Second, typing: time.Second, place: 5 * time.Second,
 		},
+		open: map[stream]struct{}{},
 	}
+	c.timing.socket.Recovered = func(v any) { c.panicked("socket", v) }
 	var err error
 	if cfg.Identity != nil {
 		if c.identity, err = newIdentity(*cfg.Identity, d); err != nil {
@@ -101,10 +113,7 @@ func New(spec adapters.Spec, d adapters.Deps) (adapters.Channel, error) {
 	if c.face, err = newFace(cfg, d.Key); err != nil {
 		return nil, err
 	}
-	c.upgrader = websocket.FastHTTPUpgrader{
-		ReadBufferSize: 1024, WriteBufferSize: 2048, WriteBufferPool: &sync.Pool{},
-		CheckOrigin: c.socketOrigin, Error: upgradeError,
-	}
+	c.upgrader = websocket.FastHTTPUpgrader{CheckOrigin: c.socketOrigin, Error: upgradeError}
 	c.life, c.end = context.WithCancel(context.Background())
 	return c, nil
 }
@@ -174,21 +183,34 @@ func (c *Channel) Routes() []adapters.Route {
 func (c *Channel) Close() error {
 	c.mu.Lock()
 	c.closed = true
+	open := slices.Collect(maps.Keys(c.open))
 	c.mu.Unlock()
 	c.end()
+	for _, s := range open {
+		s.Close(closeRestart)
+	}
 	c.running.Wait()
 	return nil
 }
 
 // enter counts a stream in, unless the channel is closed.
-func (c *Channel) enter() bool {
+func (c *Channel) enter(s stream) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
 		return false
 	}
+	c.open[s] = struct{}{}
 	c.running.Add(1)
 	return true
+}
+
+// leave counts out a stream that has entered.
+func (c *Channel) leave(s stream) {
+	c.mu.Lock()
+	delete(c.open, s)
+	c.mu.Unlock()
+	c.running.Done()
 }
 
 func (c *Channel) address(visitor string) message.Address {
@@ -198,8 +220,12 @@ func (c *Channel) address(visitor string) message.Address {
 // recovered is deferred at the root of every goroutine of a stream: one stream's trouble is nobody else's.
 func (c *Channel) recovered(what string) {
 	if r := recover(); r != nil {
-		c.deps.Log.Error("recovered from a panic", "channel", c.deps.Key, "in", what, "kind", fmt.Sprintf("%T", r))
+		c.panicked(what, r)
 	}
+}
+
+func (c *Channel) panicked(what string, r any) {
+	c.deps.Log.Error("recovered from a panic", "channel", c.deps.Key, "in", what, "kind", fmt.Sprintf("%T", r))
 }
 
 func set(values []string) map[string]bool {

@@ -182,6 +182,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	}
 	o.Limits = o.Limits.withDefaults()
 	s := &Server{o: o, timing: usual, started: o.Now()}
+	s.timing.socket.Recovered = func(v any) { s.panicked("a socket", v) }
 	var err error
 	if s.auth, err = newAuth(o, func() *Accounts { return s.face.Load().accounts }); err != nil {
 		return nil, err

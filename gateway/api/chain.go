@@ -236,6 +236,8 @@ func (s *Server) fasthttpServer(h fasthttp.RequestHandler) *fasthttp.Server {
 		// Bodies are read by chain, in pieces: read whole, a connection would pin the memory that a client declares.
 		StreamRequestBody: true, DisablePreParseMultipartForm: true,
 		HeaderReceived: s.headerReceived, ExpectHandler: s.expected,
+		// Sockets and event streams outlive the handlers that begin them (adapters/live).
+		KeepHijackedConns:     true,
 		NoDefaultServerHeader: true, NoDefaultContentType: true, SecureErrorLogMessage: true, CloseOnShutdown: true,
 		Logger: serverLog{s.o.Log},
 	}

@@ -4,50 +4,71 @@ import (
 	"errors"
 	"time"
 
-	"github.com/fasthttp/websocket"
-
 	"turnout/adapters"
 	"turnout/gateway/queue"
 	"turnout/gateway/store"
 )
 
-// write sends what is new until the socket ends, and then the close code.
-func (k *socket) write(wake <-chan struct{}) {
-	ping := time.NewTicker(k.s.timing.ping)
-	defer ping.Stop()
-	// Wake-ups are hints and may be lost: the queues are looked at without one too.
-	poll := time.NewTicker(k.s.timing.poll)
-	defer poll.Stop()
-
-	err := k.changes()
-	for err == nil {
-		select {
-		case <-k.life.Done():
-			k.goodbye()
-			return
-		case o := <-k.orders:
-			err = k.obey(o)
-		case <-wake:
-			err = k.changes()
-		case <-poll.C:
-			err = k.changes()
-		case conv := <-k.dirty:
-			err = k.events(conv)
-		case <-ping.C:
-			if !k.s.auth.again(k.who, k.token) {
-				k.stop(closeExpired)
-				continue
-			}
-			err = k.conn.WriteControl(websocket.PingMessage, nil, time.Now().Add(k.s.timing.write))
+// Work implements live.User: it sends what is new.
+func (k *socket) Work() (next time.Time) {
+	now := time.Now()
+	if !now.Before(k.asked.Add(k.s.timing.again)) {
+		k.asked = now
+		if !k.s.auth.again(k.who, k.token) {
+			k.Close(closeExpired)
+			return time.Time{}
 		}
 	}
-	k.stop(closeLater) // the client took nothing in time, or is gone
-	k.goodbye()
+	if err := k.write(now); err != nil {
+		k.Close(closeLater) // the client took nothing in time, or is gone
+		return time.Time{}
+	}
+	next = k.polled.Add(k.s.timing.poll)
+	if again := k.asked.Add(k.s.timing.again); again.Before(next) {
+		next = again
+	}
+	return next
+}
+
+func (k *socket) write(now time.Time) error {
+	k.mu.Lock()
+	orders := k.orders
+	k.orders = nil
+	k.mu.Unlock()
+	for _, o := range orders {
+		if err := k.obey(o); err != nil {
+			return err
+		}
+	}
+	// Wake-ups are hints and may be lost: the queues are looked at without one too.
+	if k.changed.Swap(false) || !now.Before(k.polled.Add(k.s.timing.poll)) {
+		k.polled = now
+		if err := k.changes(); err != nil {
+			return err
+		}
+	}
+	for conv, f := range k.feeds {
+		if !f.woken.Swap(false) {
+			continue
+		}
+		news, signals := f.watch.Take()
+		if news {
+			if err := k.events(conv); err != nil {
+				return err
+			}
+		}
+		for _, seen := range signals {
+			if err := k.send(seenFrame(conv, seen)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // changes sends what changed in the queues.
 func (k *socket) changes() error {
-	for !k.stopped() {
+	for !k.Over() {
 		work, cancel := k.work()
 		items, next, err := k.s.o.Queue.Changes(work, k.agent, k.cursor, changesPage)
 		if errors.Is(err, store.ErrGap) {
@@ -77,7 +98,7 @@ func (k *socket) changes() error {
 // events sends what a followed conversation holds beyond what the client has.
 func (k *socket) events(conv string) error {
 	f := k.feeds[conv]
-	for more := f != nil; more && !k.stopped(); {
+	for more := f != nil; more && !k.Over(); {
 		work, cancel := k.work()
 		page, err := k.s.o.Queue.Events(work, k.agent, conv, queue.Window{After: f.after, Limit: followPage})
 		cancel()
@@ -105,7 +126,7 @@ func (k *socket) trouble(err error) error {
 		return nil
 	}
 	k.s.o.Log.Error("reading for a socket", "agent", k.agent.ID, "err", err)
-	k.stop(closeTrouble)
+	k.Close(closeTrouble)
 	return err
 }
 
@@ -127,50 +148,29 @@ func (k *socket) follow(f *followed) error {
 	if len(k.feeds) >= maxFollowed {
 		return k.send(errorFrame(f.conversation, refuse("rate_limited", "Too many conversations are followed. Unfollow one.")))
 	}
-	watch := k.s.o.Queue.Follow(k.agent, f.conversation)
-	f.stop = watch.Close
+	f.watch = k.s.o.Queue.Follow(k.agent, f.conversation, func() {
+		f.woken.Store(true)
+		k.Wake()
+	})
+	if k.feeds == nil {
+		k.feeds = map[string]*followed{}
+	}
 	k.feeds[f.conversation] = f
-	go func() {
-		defer k.s.recovered("a socket's follower")
-		for {
-			select {
-			case _, ok := <-watch.Wake():
-				if !ok {
-					return
-				}
-			case seen := <-watch.Signals():
-				k.seen(f.conversation, seen)
-				continue
-			case <-f.done:
-				return
-			}
-			select {
-			case k.dirty <- f.conversation:
-			case <-f.done:
-				return
-			}
-		}
-	}()
 	return k.events(f.conversation)
 }
 
-// seen passes on what was observed of a customer. It says nothing that matters later: without room it is dropped.
-func (k *socket) seen(conv string, seen adapters.Signal) {
-	f := serverFrame{Type: "typing", Conversation: conv, On: &seen.Typing}
+// seenFrame is what was observed of a customer.
+func seenFrame(conv string, seen adapters.Signal) serverFrame {
 	if seen.Read > 0 {
-		f = serverFrame{Type: "read", Conversation: conv, VSeq: seen.Read}
+		return serverFrame{Type: "read", Conversation: conv, VSeq: seen.Read}
 	}
-	select {
-	case k.orders <- order{frame: f}:
-	default:
-	}
+	return serverFrame{Type: "typing", Conversation: conv, On: &seen.Typing}
 }
 
 func (k *socket) unfollow(conv string) {
 	if f := k.feeds[conv]; f != nil {
 		delete(k.feeds, conv)
-		close(f.done)
-		f.stop()
+		f.watch.Close()
 	}
 }
 

@@ -31,14 +31,27 @@ func (b *buckets) allow(name string, now time.Time) (wait time.Duration, ok bool
 	if !known && len(b.full) >= maxBuckets && !b.makeRoom(now) {
 		return time.Second, false
 	}
+	one := bucket{full}
+	if wait, ok = one.take(b.gap, b.burst, now); ok {
+		b.full[name] = one.full
+	}
+	return wait, ok
+}
+
+// bucket lets in one thing per gap at the steady rate, and as many at once as make up burst.
+type bucket struct{ full time.Time } // when it is full again
+
+// take takes one out, or says how long to wait.
+func (b *bucket) take(gap, burst time.Duration, now time.Time) (wait time.Duration, ok bool) {
+	full := b.full
 	if full.Before(now) {
 		full = now
 	}
-	full = full.Add(b.gap)
-	if over := full.Sub(now) - b.burst; over > 0 {
+	full = full.Add(gap)
+	if over := full.Sub(now) - burst; over > 0 {
 		return over, false
 	}
-	b.full[name] = full
+	b.full = full
 	return 0, true
 }
 

@@ -3,27 +3,28 @@ package api
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/fasthttp/websocket"
 	"github.com/valyala/fasthttp"
 
+	"turnout/adapters"
+	"turnout/adapters/live"
 	"turnout/adapters/problem"
 	"turnout/gateway/queue"
 	"turnout/gateway/store"
 )
 
-// Close codes of sockets, beside those that the library sends by itself (1009 for a frame over the limit).
+// Close codes of sockets, beside those that package live sends by itself (1009 for a message over the limit).
 const (
-	closePolicy  = websocket.ClosePolicyViolation   // 1008: no valid hello, or a flood of frames
-	closeBinary  = websocket.CloseUnsupportedData   // 1003
-	closeTrouble = websocket.CloseInternalServerErr // 1011
-	closeRestart = websocket.CloseServiceRestart    // 1012: the node stops; come back
-	closeLater   = websocket.CloseTryAgainLater     // 1013: too slow, or too many sockets; come back with the cursors
-	closeExpired = 4001                             // the sign-in has ended
+	closePolicy  = live.ClosePolicy              // 1008: no valid hello, or a flood of frames
+	closeTrouble = live.CloseTrouble             // 1011
+	closeRestart = websocket.CloseServiceRestart // 1012: the node stops; come back
+	closeLater   = websocket.CloseTryAgainLater  // 1013: too slow, or too many sockets; come back with the cursors
+	closeExpired = 4001                          // the sign-in has ended
 )
 
 const (
@@ -38,39 +39,43 @@ const (
 
 // timing holds the intervals of sockets.
 type timing struct {
-	hello   time.Duration // until the first frame
-	ping    time.Duration // between pings. The sign-in is looked at as often
-	silence time.Duration // without a frame or a pong, after which a socket ends
-	poll    time.Duration // between looks at the queues without a wake-up
-	write   time.Duration // for one frame to be taken by the client
-	goodbye time.Duration // for a close frame
+	socket live.Options
+	again  time.Duration // between looks at the sign-in
+	poll   time.Duration // between looks at the queues without a wake-up
 }
 
-var usual = timing{hello: 10 * time.Second, ping: 25 * time.Second, silence: 50 * time.Second, poll: time.Second, write: 10 * time.Second, goodbye: time.Second}
+var usual = timing{
+	socket: live.Options{
+		MessageBytes: maxFrame, First: 10 * time.Second, Ping: 25 * time.Second, Silence: 50 * time.Second,
+		Write: 10 * time.Second, Goodbye: time.Second,
+	},
+	again: 25 * time.Second, poll: time.Second,
+}
 
-// socket is one open WebSocket of an agent. Its handler goroutine reads frames. A second one, the writer, owns all that
-// the client follows and reads it from the log as fast as the client takes it, so a slow client holds one page and a few
-// replies; one that takes nothing at all is closed and comes back with its cursors.
+// socket is one open WebSocket of an agent. Frames are handled one after the other. What the client follows is read from
+// the log as fast as the client takes it, so a slow client holds one page and a few replies; one that takes nothing at
+// all is closed and comes back with its cursors.
 type socket struct {
+	live.Socket
 	s      *Server
-	conn   *websocket.Conn
 	cookie string // the session of the upgrade request, if its origin may use it
 	token  string
 	who    principal
 	agent  queue.Agent
 	joined *accountKey // guarded by sockets.mu
-	frames *buckets
+	frames bucket
+	known  bool   // the hello was taken
+	stop   func() // of the watch over the queues; nil before the hello
 
-	orders chan order  // from the reader to the writer
-	dirty  chan string // conversations that grew
+	// The writer's.
 	feeds  map[string]*followed
 	cursor string // of the queues
+	polled time.Time
+	asked  time.Time // when the sign-in was looked at
 
-	// life ends with the socket; code is why, set before: 0 says nothing.
-	life context.Context
-	end  context.CancelFunc
-	once sync.Once
-	code int
+	changed atomic.Bool // the queues may have
+	mu      sync.Mutex
+	orders  []order // from the reader to the writer
 }
 
 // order is something for the writer to do: send a frame, or begin or end to follow.
@@ -84,8 +89,8 @@ type order struct {
 type followed struct {
 	conversation string
 	after        uint64
-	stop         func()
-	done         chan struct{}
+	watch        adapters.Watch
+	woken        atomic.Bool
 }
 
 // clientFrame is every frame that a client sends.
@@ -116,23 +121,17 @@ type serverFrame struct {
 
 // getSocket upgrades to a WebSocket. Who it is by is known after the first frame, so that no token stands in a URL.
 func (s *Server) getSocket(ctx *fasthttp.RequestCtx) {
-	k := &socket{
-		s: s, orders: make(chan order, maxReplies), dirty: make(chan string), feeds: map[string]*followed{},
-		frames: newBuckets(frameRate, frameBurst),
-	}
-	k.life, k.end = context.WithCancel(s.life)
+	k := &socket{s: s}
 	origin := string(ctx.Request.Header.Peek(fasthttp.HeaderOrigin))
 	if origin != "" { // a browser: only then may a cookie speak, and only from an origin that is allowed
 		k.cookie = string(ctx.Request.Header.Cookie(s.auth.cookie))
 	}
 	if !s.sockets.open(k) {
-		k.end()
 		problem.Write(ctx, fasthttp.StatusTooManyRequests, problem.CodeRateLimited, "No more sockets are taken at the moment.")
 		return
 	}
-	up := websocket.FastHTTPUpgrader{
-		HandshakeTimeout: s.timing.hello,
-		CheckOrigin:      func(ctx *fasthttp.RequestCtx) bool { return origin == "" || s.auth.allowedOrigin(ctx, origin) },
+	head, ok := live.Handshake(ctx, &websocket.FastHTTPUpgrader{
+		CheckOrigin: func(ctx *fasthttp.RequestCtx) bool { return origin == "" || s.auth.allowedOrigin(ctx, origin) },
 		Error: func(ctx *fasthttp.RequestCtx, status int, _ error) {
 			if status == fasthttp.StatusForbidden {
 				problem.Write(ctx, status, problem.CodeForbidden, "This origin may not open a socket.")
@@ -141,96 +140,88 @@ func (s *Server) getSocket(ctx *fasthttp.RequestCtx) {
 			ctx.Response.Header.Set("Sec-WebSocket-Version", "13")
 			problem.Write(ctx, status, problem.CodeBadRequest, "This is no WebSocket handshake (version 13, GET).")
 		},
-	}
-	if err := up.Upgrade(ctx, func(conn *websocket.Conn) {
-		defer s.sockets.leave(k)
-		defer k.end()
-		defer conn.NetConn().Close()
-		defer s.recovered("a socket")
-		k.conn = conn
-		k.run()
-	}); err != nil {
-		k.end()
-		s.sockets.leave(k)
-	}
-}
-
-func (k *socket) run() {
-	k.conn.SetReadLimit(maxFrame)
-	_ = k.conn.SetReadDeadline(time.Now().Add(k.s.timing.hello))
-	told := make(chan struct{})
-	untell := context.AfterFunc(k.life, func() {
-		defer close(told)
-		// Whoever reads or is stuck in a write must hear of the end.
-		_ = k.conn.NetConn().SetReadDeadline(time.Unix(1, 0))
-		_ = k.conn.NetConn().SetWriteDeadline(time.Now().Add(k.s.timing.goodbye))
 	})
-	defer func() {
-		if !untell() {
-			<-told // the connection is reused as soon as its handler returns
-		}
-	}()
-	if !k.hello() {
+	if !ok {
+		s.sockets.leave(k)
 		return
 	}
-	wake, stop := k.s.o.Queue.WatchChanges(k.agent.Tenant)
-	defer stop()
-	var writer sync.WaitGroup
-	writer.Add(1)
-	go func() {
-		defer writer.Done()
-		defer k.unfollowAll()
-		defer k.stop(closeTrouble)
-		defer k.s.recovered("a socket's writer")
-		k.write(wake)
-	}()
-	// Deferred, so that a panic of the reader ends the writer too.
-	defer writer.Wait()
-	defer k.stop(0)
-	k.read()
+	live.Take(ctx, head, func(conn net.Conn, sent []byte) { k.Open(conn, sent, &s.timing.socket, k) })
 }
 
-// stop ends the socket with a close code; the first call counts. It may be called before the socket runs.
-func (k *socket) stop(code int) {
-	k.once.Do(func() {
-		k.code = code
-		k.end()
-	})
+// Closed implements live.User.
+func (k *socket) Closed() {
+	defer k.s.sockets.leave(k)
+	k.unfollowAll()
+	if k.stop != nil {
+		k.stop()
+	}
 }
 
-func (k *socket) stopped() bool { return k.life.Err() != nil }
+// Receive implements live.User.
+func (k *socket) Receive(raw []byte) {
+	var f clientFrame
+	err := decodeJSON(raw, &f)
+	if !k.known {
+		k.hello(f, err)
+		return
+	}
+	if err != nil {
+		k.fail("", badRequest("This is no frame that is known here."))
+		return
+	}
+	if _, ok := k.frames.take(time.Second/frameRate, frameBurst*time.Second/frameRate, k.s.o.Now()); !ok {
+		k.Close(closePolicy)
+		return
+	}
+	k.handle(f)
+}
 
 // hello takes the first frame, finds out who it is by and answers that the socket is ready.
-func (k *socket) hello() bool {
-	f, err := k.receive()
+func (k *socket) hello(f clientFrame, err error) {
 	if err != nil || f.Type != "hello" {
-		return k.refuse(closePolicy, badRequest(`The first frame must be {"type":"hello","token":TOKEN}.`))
+		k.refuse(closePolicy, badRequest(`The first frame must be {"type":"hello","token":TOKEN}.`))
+		return
 	}
 	if k.token = f.Token; k.token == "" {
 		k.token = k.cookie
 	}
 	if k.who, err = k.s.auth.token(k.token); err != nil {
 		k.s.refused(store.Operator, "socket")
-		return k.refuse(closePolicy, err)
+		k.refuse(closePolicy, err)
+		return
 	}
 	k.agent = k.who.agent()
 	work, cancel := k.work()
 	defer cancel()
 	if r := k.who.account.Role; r != RoleAgent && r != RoleSupervisor {
 		k.s.record(work, k.who, "access.refused", "role")
-		return k.refuse(closePolicy, queue.ErrForbidden)
+		k.refuse(closePolicy, queue.ErrForbidden)
+		return
 	}
 	if !k.s.sockets.join(k, accountKey{k.agent.Tenant, k.agent.ID}) {
-		return k.refuse(closeLater, refuse(problem.CodeRateLimited, "Too many sockets of one agent. Close one."))
+		k.refuse(closeLater, refuse(problem.CodeRateLimited, "Too many sockets of one agent. Close one."))
+		return
 	}
 	k.cursor = f.Cursor
 	if f.Cursor == "" {
 		if _, k.cursor, err = k.s.o.Queue.Changes(work, k.agent, "", 0); err != nil {
-			return k.refuse(closeTrouble, err)
+			k.refuse(closeTrouble, err)
+			return
 		}
 	}
 	self := meOf(k.who.account)
-	return k.send(serverFrame{Type: "ready", Cursor: k.cursor, Me: &self, Now: k.now()}) == nil
+	if k.send(serverFrame{Type: "ready", Cursor: k.cursor, Me: &self, Now: k.now()}) != nil {
+		k.Close(closeLater)
+		return
+	}
+	k.known = true
+	k.asked = time.Now()
+	k.changed.Store(true)
+	k.stop = k.s.o.Queue.WatchChanges(k.agent.Tenant, func() {
+		k.changed.Store(true)
+		k.Wake()
+	})
+	k.Wake()
 }
 
 // now is the server's time, by which clients measure how far their own clock is off.
@@ -241,55 +232,6 @@ func (k *socket) now() *time.Time {
 
 func (k *socket) work() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(k.s.life, requestTime)
-}
-
-var errFrame = errors.New("not a frame that is known")
-
-// receive returns the next frame. errFrame says that it could not be read but the socket is sound.
-func (k *socket) receive() (f clientFrame, err error) {
-	kind, raw, err := k.conn.ReadMessage()
-	if err != nil {
-		return f, err
-	}
-	if kind != websocket.TextMessage {
-		k.stop(closeBinary)
-		return f, errors.New("a binary frame")
-	}
-	if decodeJSON(raw, &f) != nil {
-		return f, errFrame
-	}
-	return f, nil
-}
-
-// extend gives the client time to show life again.
-func (k *socket) extend() {
-	_ = k.conn.SetReadDeadline(time.Now().Add(k.s.timing.silence))
-	if k.stopped() {
-		_ = k.conn.SetReadDeadline(time.Unix(1, 0))
-	}
-}
-
-func (k *socket) read() {
-	k.conn.SetPongHandler(func(string) error { k.extend(); return nil })
-	for k.extend(); !k.stopped(); k.extend() {
-		f, err := k.receive()
-		if errors.Is(err, errFrame) {
-			k.fail("", badRequest("This is no frame that is known here."))
-			continue
-		}
-		if err != nil {
-			var timeout net.Error
-			if errors.As(err, &timeout) && timeout.Timeout() {
-				k.stop(closePolicy)
-			}
-			return
-		}
-		if _, ok := k.frames.allow("", k.s.o.Now()); !ok {
-			k.stop(closePolicy)
-			return
-		}
-		k.handle(f)
-	}
 }
 
 // handle acts on one frame.
@@ -303,7 +245,7 @@ func (k *socket) handle(f clientFrame) {
 			k.fail(f.Conversation, err)
 			return
 		}
-		k.order(order{follow: &followed{conversation: f.Conversation, after: f.After, done: make(chan struct{})}})
+		k.order(order{follow: &followed{conversation: f.Conversation, after: f.After}})
 	case "unfollow":
 		k.order(order{unfollow: f.Conversation})
 	case "presence":
@@ -336,39 +278,30 @@ func errorFrame(conv string, err error) serverFrame {
 
 // order hands something to the writer. A client that does not read what it asked for is closed.
 func (k *socket) order(o order) {
-	select {
-	case k.orders <- o:
-	default:
-		k.stop(closeLater)
+	k.mu.Lock()
+	full := len(k.orders) >= maxReplies
+	if !full {
+		k.orders = append(k.orders, o)
 	}
+	k.mu.Unlock()
+	if full {
+		k.Close(closeLater)
+		return
+	}
+	k.Wake()
 }
 
-// send writes one frame. Only one goroutine calls it at a time: the handler until the writer starts, the writer then.
+// send writes one frame.
 func (k *socket) send(f serverFrame) error {
 	body, err := json.Marshal(f)
 	if err != nil {
 		return err
 	}
-	if err := k.conn.SetWriteDeadline(time.Now().Add(k.s.timing.write)); err != nil {
-		return err
-	}
-	return k.conn.WriteMessage(websocket.TextMessage, body)
+	return k.Send(body)
 }
 
 // refuse ends a socket that never became ready.
-func (k *socket) refuse(code int, err error) bool {
-	if !k.stopped() {
-		_ = k.send(errorFrame("", err))
-	}
-	k.stop(code)
-	k.goodbye()
-	return false
-}
-
-// goodbye sends the close frame, if there is something to say. The client may be gone; then nobody hears it.
-func (k *socket) goodbye() {
-	k.stop(0) // whoever is just setting the code has done so when this returns
-	if k.code != 0 {
-		_ = k.conn.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(k.code, ""), time.Now().Add(k.s.timing.goodbye))
-	}
+func (k *socket) refuse(code int, err error) {
+	_ = k.send(errorFrame("", err))
+	k.Close(code)
 }

@@ -252,7 +252,7 @@ func TestSocketsAreLimited(t *testing.T) {
 
 func TestSocketEndsWithItsSession(t *testing.T) {
 	b := start(t)
-	b.server.timing.ping = 5 * time.Millisecond
+	b.server.timing.again = 5 * time.Millisecond
 	token := b.session("ann@acme")
 	c := b.dial()
 	c.send(clientFrame{Type: "hello", Token: token})
@@ -266,7 +266,7 @@ func TestSocketEndsWithItsSession(t *testing.T) {
 // TestSocketThatShowsNoLife has pings that never come, so there is nothing that the client would answer.
 func TestSocketThatShowsNoLife(t *testing.T) {
 	b := start(t)
-	b.server.timing.ping, b.server.timing.silence = time.Hour, 5*time.Millisecond
+	b.server.timing.socket.Ping, b.server.timing.socket.Silence = time.Hour, 5*time.Millisecond
 	c := b.dial()
 	c.send(clientFrame{Type: "hello", Token: b.keys["acme/ann"]})
 	if code := c.closed(); code != closePolicy {
@@ -309,7 +309,7 @@ func (l smallBuffers) Accept() (net.Conn, error) {
 // TestSlowReaders: a client that takes nothing loses its socket, while others are served and memory stays bounded.
 func TestSlowReaders(t *testing.T) {
 	b := start(t)
-	b.server.timing.write = 100 * time.Millisecond
+	b.server.timing.socket.Write = 100 * time.Millisecond
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

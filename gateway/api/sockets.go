@@ -2,6 +2,8 @@ package api
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 )
 
@@ -71,10 +73,11 @@ func (l *sockets) close(ctx context.Context) error {
 			close(l.idle)
 		}
 	}
-	for s := range l.all {
-		s.stop(closeRestart)
-	}
+	open := slices.Collect(maps.Keys(l.all))
 	l.mu.Unlock()
+	for _, s := range open {
+		s.Close(closeRestart)
+	}
 	select {
 	case <-l.idle:
 		return nil

@@ -6,7 +6,7 @@ import (
 )
 
 // serving counts the goroutines that serve a connection: those that read a request, run its handler, or keep a socket or
-// a stream. Workers that wait for the next connection are none.
+// write to a stream. Workers that wait for the next connection are none.
 func serving() int {
 	buf := make([]byte, 1<<20)
 	for {
@@ -19,7 +19,7 @@ func serving() int {
 	}
 	count := 0
 	for stack := range strings.SplitSeq(string(buf), "\n\n") {
-		for _, frame := range []string{"fasthttp.(*Server).serveConn(", "fasthttp.hijackConnHandler(", "turnout/adapters/web.(*socket)", "turnout/gateway/api.(*socket)"} {
+		for _, frame := range []string{"fasthttp.(*Server).serveConn(", "fasthttp.hijackConnHandler(", "turnout/adapters/live."} {
 			if strings.Contains(stack, frame) {
 				count++
 				break

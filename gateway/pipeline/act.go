@@ -63,6 +63,7 @@ func (p *Pipeline) Typing(s *conversation.State, t store.Tenant, name string) {
 	p.hub.signal(addressKey(t.Name(), s.From), signalFrame{by: message.ByAgent, name: name, typing: true})
 }
 
-// Follow tells a reader among the tenant's people when the conversation grows, and what is observed of the customer. Wake
-// closes when the pipeline stops.
-func (p *Pipeline) Follow(r store.Ref) adapters.Watch { return p.hub.follow(conversationKey(r)) }
+// Follow tells a reader among the tenant's people when the conversation grows, and what is observed of the customer.
+func (p *Pipeline) Follow(r store.Ref, wake func()) adapters.Watch {
+	return p.hub.follow(conversationKey(r), wake)
+}

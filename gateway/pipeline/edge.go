@@ -166,9 +166,9 @@ func (e *Edge) Observe(o message.Observation) {
 }
 
 // Watch implements adapters.Timeline.
-func (e *Edge) Watch(from message.Address) adapters.Watch {
+func (e *Edge) Watch(from message.Address, wake func()) adapters.Watch {
 	from.Channel = e.ch().Key
-	return e.p.hub.follow(addressKey(e.ch().Tenant.Handle.Name(), from))
+	return e.p.hub.follow(addressKey(e.ch().Tenant.Handle.Name(), from), wake)
 }
 
 // cursor is where a client stands.

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"slices"
 	"sync"
 
 	"turnout/adapters"
@@ -13,20 +14,21 @@ import (
 type hub struct {
 	mu       sync.Mutex
 	watchers map[watchKey]map[*watcher]struct{}
-	closed   bool
+	// followers are many and wait for long: a slice each, as nearly every key has one.
+	followers map[watchKey][]*follower
+	closed    bool
 }
 
-// watcher gets the hints of one key. Its channel has room for one wake-up: more add nothing.
+// watcher gets the hints of one key, for somebody who waits for an outcome. Its channel has room for one wake-up: more add
+// nothing.
 type watcher struct {
 	hub  *hub
 	key  watchKey
 	wake chan struct{}
 
 	mu     sync.Mutex
-	events []conversation.Event // kept for waiters that asked for them, bounded by keepEvents
+	events []conversation.Event // bounded by keepEvents
 	state  *conversation.State
-	keep   bool
-	other  func(signalFrame)
 }
 
 // signalFrame is a frame without a sequence, on its way to the watchers of a key.
@@ -40,7 +42,12 @@ type signalFrame struct {
 
 const keepEvents = 64
 
-func newHub() *hub { return &hub{watchers: map[watchKey]map[*watcher]struct{}{}} }
+// keepSignals is how many wait for a follower that does not take them.
+const keepSignals = 16
+
+func newHub() *hub {
+	return &hub{watchers: map[watchKey]map[*watcher]struct{}{}, followers: map[watchKey][]*follower{}}
+}
 
 // watchKey is what is watched: an address, or a conversation.
 type watchKey struct {
@@ -57,9 +64,9 @@ func conversationKey(r store.Ref) watchKey {
 	return watchKey{tenant: r.Tenant.Name(), conversation: r.ID}
 }
 
-// watch adds a watcher; keep makes it collect the events of hints. The caller must close it.
-func (h *hub) watch(key watchKey, keep bool, other func(signalFrame)) *watcher {
-	w := &watcher{hub: h, key: key, wake: make(chan struct{}, 1), keep: keep, other: other}
+// watch adds a watcher. The caller must close it.
+func (h *hub) watch(key watchKey) *watcher {
+	w := &watcher{hub: h, key: key, wake: make(chan struct{}, 1)}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closed {
@@ -95,34 +102,61 @@ func (w *watcher) take() ([]conversation.Event, *conversation.State) {
 	return e, w.state
 }
 
-// follow watches a key for a reader of another package. Signals that find no room are lost.
-func (h *hub) follow(key watchKey) adapters.Watch {
-	out := &follower{signals: make(chan adapters.Signal, 16)}
-	out.w = h.watch(key, false, func(f signalFrame) {
-		select {
-		case out.signals <- adapters.Signal{Typing: f.typing, By: f.by, Name: f.name, Position: f.position, Read: f.read}:
-		default:
-		}
-	})
-	return out
+// follow watches a key for a reader of another package, which wake tells to look. Signals that find no room are lost.
+func (h *hub) follow(key watchKey, wake func()) adapters.Watch {
+	f := &follower{hub: h, key: key, wake: wake}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.closed {
+		h.followers[key] = append(h.followers[key], f)
+	}
+	return f
 }
 
+// follower holds what came since its reader looked last.
 type follower struct {
-	w       *watcher
-	signals chan adapters.Signal
+	hub  *hub
+	key  watchKey
+	wake func()
+
+	mu      sync.Mutex
+	news    bool
+	signals []adapters.Signal
 }
 
-func (f *follower) Wake() <-chan struct{}           { return f.w.wake }
-func (f *follower) Signals() <-chan adapters.Signal { return f.signals }
-func (f *follower) Close()                          { f.w.close() }
+// Take implements adapters.Watch.
+func (f *follower) Take() (news bool, signals []adapters.Signal) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	news, signals = f.news, f.signals
+	f.news, f.signals = false, nil
+	return news, signals
+}
+
+// Close implements adapters.Watch.
+func (f *follower) Close() {
+	f.hub.mu.Lock()
+	defer f.hub.mu.Unlock()
+	all := f.hub.followers[f.key]
+	if i := slices.Index(all, f); i >= 0 {
+		all = slices.Delete(all, i, i+1)
+	}
+	if len(all) == 0 {
+		delete(f.hub.followers, f.key)
+	} else {
+		f.hub.followers[f.key] = all
+	}
+}
 
 // publish is called by the store after a durable commit. It does not block.
 func (h *hub) publish(hint store.Hint) {
 	if hint.State == nil {
 		return
 	}
-	h.each([2]watchKey{addressKey(hint.Ref.Tenant.Name(), hint.State.From), conversationKey(hint.Ref)}, func(w *watcher) {
-		if w.keep {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, key := range [2]watchKey{addressKey(hint.Ref.Tenant.Name(), hint.State.From), conversationKey(hint.Ref)} {
+		for w := range h.watchers[key] {
 			w.mu.Lock()
 			// Word of another node's commit comes from another goroutine than that of one's own.
 			if w.state == nil || w.state.ID != hint.State.ID || w.state.Seq <= hint.State.Seq {
@@ -134,34 +168,38 @@ func (h *hub) publish(hint store.Hint) {
 				w.events = nil // a gap: the reader sees it by the sequence and reads the log
 			}
 			w.mu.Unlock()
+			select {
+			case w.wake <- struct{}{}:
+			default:
+			}
 		}
-		select {
-		case w.wake <- struct{}{}:
-		default:
-		}
-	})
-}
-
-// signal passes a frame without a sequence to the watchers of a key.
-func (h *hub) signal(key watchKey, f signalFrame) {
-	h.each([2]watchKey{key}, func(w *watcher) {
-		if w.other != nil {
-			w.other(f)
-		}
-	})
-}
-
-func (h *hub) each(keys [2]watchKey, f func(*watcher)) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for _, k := range keys {
-		for w := range h.watchers[k] {
-			f(w)
+		for _, f := range h.followers[key] {
+			f.mu.Lock()
+			f.news = true
+			f.mu.Unlock()
+			f.wake()
 		}
 	}
 }
 
-// close wakes everybody for the last time: their channels close.
+// signal passes a frame without a sequence to the followers of a key.
+func (h *hub) signal(key watchKey, s signalFrame) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, f := range h.followers[key] {
+		f.mu.Lock()
+		room := len(f.signals) < keepSignals
+		if room {
+			f.signals = append(f.signals, adapters.Signal{Typing: s.typing, By: s.by, Name: s.name, Position: s.position, Read: s.read})
+		}
+		f.mu.Unlock()
+		if room {
+			f.wake()
+		}
+	}
+}
+
+// close wakes those who wait for the last time: their channels close. Followers hear no more.
 func (h *hub) close() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -174,5 +212,5 @@ func (h *hub) close() {
 			close(w.wake)
 		}
 	}
-	h.watchers = map[watchKey]map[*watcher]struct{}{}
+	h.watchers, h.followers = map[watchKey]map[*watcher]struct{}{}, map[watchKey][]*follower{}
 }

@@ -228,11 +228,12 @@ func TestLateWait(t *testing.T) {
 	if err != nil || out.Owner.Kind != message.OwnerBot || l.account(r.Conversation) != nil {
 		t.Errorf("%+v, %v", out, err)
 	}
-	w := l.p.Follow(store.Ref{Tenant: l.tenant, ID: r.Conversation})
+	grown := make(chan struct{}, 64)
+	w := l.p.Follow(store.Ref{Tenant: l.tenant, ID: r.Conversation}, func() { grown <- struct{}{} })
 	defer w.Close()
 	close(release)
 	for l.account(r.Conversation) == nil {
-		recv(t, w.Wake(), "the account")
+		recv(t, grown, "the account")
 	}
 	if st := l.state(r.Conversation); st.Owner.Kind != message.OwnerBot || len(st.Account.Tickets) != 2 {
 		t.Errorf("what came late leads to %+v", st.Owner)
@@ -349,11 +350,12 @@ func TestLateTakenOver(t *testing.T) {
 	r := l.accept(from(text("v1", "1", "good morning"), "eve"))
 	recv(t, l.waits, "the wait")
 	l.accept(from(text("v1", "2", "agent"), "eve"))
-	w := l.p.Follow(store.Ref{Tenant: l.tenant, ID: r.Conversation})
+	grown := make(chan struct{}, 64)
+	w := l.p.Follow(store.Ref{Tenant: l.tenant, ID: r.Conversation}, func() { grown <- struct{}{} })
 	defer w.Close()
 	close(release)
 	for st := l.state(r.Conversation); st.Orphan != nil || st.Account == nil; st = l.state(r.Conversation) {
-		recv(t, w.Wake(), "the end of the turn")
+		recv(t, grown, "the end of the turn")
 	}
 	if n := len(l.bot.turns()); n != 0 {
 		t.Errorf("the bot was asked %d times", n)
@@ -424,10 +426,11 @@ func TestIdentified(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := l.p.Follow(found.Snapshot.Ref)
+	grown := make(chan struct{}, 64)
+	w := l.p.Follow(found.Snapshot.Ref, func() { grown <- struct{}{} })
 	defer w.Close()
 	for l.account(found.Snapshot.Ref.ID) == nil {
-		recv(t, w.Wake(), "the account")
+		recv(t, grown, "the account")
 	}
 	l.crm.hand("eve", plan("silver", 0))
 	if err := l.edge.Identify(ctxT(t), visitor("v1"), message.Profile{Subject: "eve"}); err != nil {

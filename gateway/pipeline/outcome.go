@@ -28,7 +28,7 @@ func (e *Edge) Outcome(ctx context.Context, r adapters.Receipt) (adapters.Outcom
 			}
 		}
 	}
-	w := e.p.hub.watch(conversationKey(ref), true, nil)
+	w := e.p.hub.watch(conversationKey(ref))
 	defer w.close()
 	if err := e.catchUp(ctx, ref, &f); err != nil {
 		return adapters.Outcome{}, err

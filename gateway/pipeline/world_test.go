@@ -375,7 +375,13 @@ func (w *world) state(conv string) *conversation.State {
 // until waits for the conversation to satisfy ok, woken by its commits.
 func (w *world) until(conv, what string, ok func(*conversation.State) bool) *conversation.State {
 	w.t.Helper()
-	watch := w.p.Follow(w.ref(conv))
+	grown := make(chan struct{}, 1)
+	watch := w.p.Follow(w.ref(conv), func() {
+		select {
+		case grown <- struct{}{}:
+		default:
+		}
+	})
 	defer watch.Close()
 	ctx := ctxT(w.t)
 	for {
@@ -383,7 +389,7 @@ func (w *world) until(conv, what string, ok func(*conversation.State) bool) *con
 			return s
 		}
 		select {
-		case <-watch.Wake():
+		case <-grown:
 		case <-ctx.Done():
 			w.t.Fatalf("waited in vain until %s", what)
 		}

@@ -39,23 +39,26 @@ func (q *Queue) Changes(ctx context.Context, a Agent, after string, limit int) (
 
 // WatchChanges wakes a reader when the tenant's queues may have changed, until stop is called. Wake-ups may be merged and
 // may be lost: who follows the queues also looks by itself once in a while.
-func (q *Queue) WatchChanges(t store.Tenant) (wake <-chan struct{}, stop func()) {
-	c := make(chan struct{}, 1)
+func (q *Queue) WatchChanges(t store.Tenant, wake func()) (stop func()) {
+	f := &feed{wake}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.feeds[t] == nil {
-		q.feeds[t] = map[chan struct{}]struct{}{}
+		q.feeds[t] = map[*feed]struct{}{}
 	}
-	q.feeds[t][c] = struct{}{}
-	return c, func() {
+	q.feeds[t][f] = struct{}{}
+	return func() {
 		q.mu.Lock()
 		defer q.mu.Unlock()
-		delete(q.feeds[t], c)
+		delete(q.feeds[t], f)
 		if len(q.feeds[t]) == 0 {
 			delete(q.feeds, t)
 		}
 	}
 }
+
+// feed is somebody who follows a tenant's queues.
+type feed struct{ wake func() }
 
 // hint is called by the store after each commit. It does not block.
 func (q *Queue) hint(h store.Hint) {
@@ -64,11 +67,8 @@ func (q *Queue) hint(h store.Hint) {
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for c := range q.feeds[h.Ref.Tenant] {
-		select {
-		case c <- struct{}{}:
-		default:
-		}
+	for f := range q.feeds[h.Ref.Tenant] {
+		f.wake()
 	}
 }
 
@@ -83,6 +83,6 @@ func moved(events []conversation.Event) bool {
 
 // Follow tells a reader when a conversation grows, and what is observed of its customer: typing, how far they have read.
 // Reading it is Events, which looks at what the agent may see. The caller closes the watch.
-func (q *Queue) Follow(a Agent, conv string) adapters.Watch {
-	return q.Pipeline.Follow(store.Ref{Tenant: a.Tenant, ID: conv})
+func (q *Queue) Follow(a Agent, conv string, wake func()) adapters.Watch {
+	return q.Pipeline.Follow(store.Ref{Tenant: a.Tenant, ID: conv}, wake)
 }

@@ -88,7 +88,7 @@ type Pipeline interface {
 	Act(ctx context.Context, r store.Ref, a conversation.Actor, op store.Token, decide func(*conversation.Draft) error) (*conversation.State, error)
 	Asks(t store.Tenant, s *conversation.State) bool
 	Refresh(ctx context.Context, r store.Ref, a conversation.Actor, op store.Token) (*conversation.State, error)
-	Follow(r store.Ref) adapters.Watch
+	Follow(r store.Ref, wake func()) adapters.Watch
 	Typing(s *conversation.State, t store.Tenant, name string)
 }
 
@@ -145,7 +145,7 @@ type Queue struct {
 	hints io.Closer
 	gates [64]chan struct{} // one request per idempotency key at a time
 	mu    sync.Mutex
-	feeds map[store.Tenant]map[chan struct{}]struct{}
+	feeds map[store.Tenant]map[*feed]struct{}
 }
 
 // New returns a Queue. Close ends it.
@@ -156,7 +156,7 @@ func New(o Options) (*Queue, error) {
 	case len(o.Key) < 32:
 		return nil, errors.New("building the queue: the key is shorter than 32 bytes")
 	}
-	q := &Queue{Options: o, feeds: map[store.Tenant]map[chan struct{}]struct{}{}}
+	q := &Queue{Options: o, feeds: map[store.Tenant]map[*feed]struct{}{}}
 	for i := range q.gates {
 		q.gates[i] = make(chan struct{}, 1)
 	}

@@ -623,7 +623,8 @@ func TestChangesFollowTheQueues(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wake, stop := f.q.WatchChanges(acme)
+	wake := make(chan struct{}, 2)
+	stop := f.q.WatchChanges(acme, func() { wake <- struct{}{} })
 	defer stop()
 	ref := f.Queued(t, acme, "support", "help")
 	<-wake // the hint comes in the commit

@@ -38,7 +38,7 @@ func serve(t *testing.T, routes []adapters.Route) func(method, path string, head
 		r.Handle(route.Method, route.Path, route.Handler)
 	}
 	ln := fasthttputil.NewInmemoryListener()
-	server := &fasthttp.Server{Handler: r.Handler}
+	server := &fasthttp.Server{Handler: r.Handler, KeepHijackedConns: true}
 	go server.Serve(ln)
 	t.Cleanup(func() { server.Shutdown() })
 	return func(method, path string, header ...string) (*http.Response, string) {
