@@ -50,6 +50,8 @@ export TURNOUT_LEGACYBOT := $(CURDIR)/$(LEGACYBOT)
 export TURNOUT_OPENAPI := $(CURDIR)/$(OPENAPI)
 # And those of the shared store this server; with the variable a missing one is a failure.
 export TURNOUT_REDIS := $(REDIS)
+# And so do those that put proxies before the gateway.
+export TURNOUT_PROXIES := 1
 export TURNOUT_SCALE
 
 GO_DIRS   := $(wildcard adapters gateway rules sidecar deploy)
@@ -69,7 +71,7 @@ build: need-go $(WEB_BUILT) ## build bin/turnout with its web apps
 	@CGO_ENABLED=0 go build -trimpath -o bin/turnout ./gateway/cmd/turnout
 
 .PHONY: test
-test: need-go need-curl need-redis $(LEGACYBOT_READY) $(OPENAPI_READY) $(WEB_BUILT) ## run all tests; installs what they need
+test: need-go need-curl need-redis need-proxies $(LEGACYBOT_READY) $(OPENAPI_READY) $(WEB_BUILT) ## run all tests; installs what they need
 	@TURNOUT_WEB_BUILT=1 go test -timeout 12m $(TESTFLAGS) ./...
 	@$(MAKE) --no-print-directory test-web test-browser
 
@@ -85,7 +87,7 @@ race: need-go need-gcc need-redis ## run the tests of the concurrent packages wi
 	@CGO_ENABLED=1 go test -race -short -timeout 20m $(TESTFLAGS) $(RACE_DIRS:%=./%/...)
 
 .PHONY: soak
-soak: need-go need-curl need-redis $(LEGACYBOT_READY) $(OPENAPI_READY) ## run the long tests at full scale (hours)
+soak: need-go need-curl need-redis need-proxies $(LEGACYBOT_READY) $(OPENAPI_READY) ## run the long tests at full scale (hours)
 	@TURNOUT_SCALE=full go test -count=1 -timeout 6h $(TESTFLAGS) ./gateway/...
 
 .PHONY: bench
@@ -176,13 +178,17 @@ define installed
 	}
 endef
 
-.PHONY: need-go need-node need-curl need-gcc need-chromium need-redis
+.PHONY: need-go need-node need-curl need-gcc need-chromium need-redis need-proxies
 need-go:
 	$(call at-least,Go,$(GO_MIN),go env GOVERSION,Get it from https://go.dev/dl/ and put its bin folder into PATH.)
 need-node:
 	$(call at-least,Node,$(NODE_MIN),node --version,Get it from https://nodejs.org/en/download or from your system's packages.)
 need-curl:
 	$(call installed,curl,curl)
+need-proxies:
+	$(call installed,nginx,nginx-light)
+	$(call installed,haproxy,haproxy)
+	$(call installed,caddy,caddy)
 need-gcc:
 	$(call installed,gcc,gcc libc6-dev)
 need-chromium:

@@ -281,10 +281,14 @@ func (s *Server) serve(ln net.Listener, server *fasthttp.Server) {
 	s.listeners = append(s.listeners, ln)
 	s.serving.Add(1)
 	s.mu.Unlock()
+	from := net.Listener(whole{ln})
+	if server == s.local {
+		from = ln // its connections say who is at their other end, and nobody stands between
+	}
 	go func() {
 		defer s.serving.Done()
 		defer s.recovered("a listener")
-		if err := server.Serve(ln); err != nil && !s.stopping.Load() {
+		if err := server.Serve(from); err != nil && !s.stopping.Load() {
 			s.o.Log.Error("serving", "listener", ln.Addr().String(), "err", err)
 		}
 	}()

@@ -229,7 +229,7 @@ func (s *Server) recovered(where string) {
 func (s *Server) fasthttpServer(h fasthttp.RequestHandler) *fasthttp.Server {
 	l := s.o.Limits
 	return &fasthttp.Server{
-		Handler: h, ErrorHandler: s.malformed,
+		Handler: strict(h), ErrorHandler: s.malformed,
 		ReadBufferSize: l.HeaderBytes, MaxRequestBodySize: l.BodyBytes,
 		ReadTimeout: l.ReadTimeout, WriteTimeout: l.WriteTimeout, IdleTimeout: l.IdleTimeout,
 		Concurrency: l.Connections, MaxConnsPerIP: l.ConnectionsPerIP,
