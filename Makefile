@@ -2,10 +2,12 @@
 #
 # Variables, on the command line or in the environment:
 #   FUZZTIME        how long `make fuzz` spends on each target (20s)
+#   TURNOUT_SOAK    how long the mixed load of `make soak` lasts (1h). `make soak TURNOUT_SOAK=10m TESTFLAGS='-run TestSoak -v'`
+#                   is that alone, with its figures
 #   TURNOUT_SCALE   how far the long tests go: empty is the floor that every run proves, "full" is what `make soak` sets
 #   RUN_CONFIG      a settings file that `make run` serves, with a legacy bot beside it, in place of the demo
 #   RUN_FLAGS       added to `bin/turnout serve` by `make run`: --listen 127.0.0.1:9090
-#   TESTFLAGS       added to `go test` by `make test` and `make race`
+#   TESTFLAGS       added to `go test` by `make test`, `make race` and `make soak`
 #   REDIS           the redis-server of the tests of the shared store (Debian's, which is installed if it is missing; its service
 #                   is not left running)
 #   CHROMIUM        the browser of `make test-browser` (Debian's, which is installed if it is missing)
@@ -53,6 +55,7 @@ export TURNOUT_REDIS := $(REDIS)
 # And so do those that put proxies before the gateway.
 export TURNOUT_PROXIES := 1
 export TURNOUT_SCALE
+export TURNOUT_SOAK
 
 GO_DIRS   := $(wildcard adapters gateway rules sidecar deploy)
 # The packages in which goroutines meet. Only those that exist are run.
@@ -88,7 +91,7 @@ race: need-go need-gcc need-redis ## run the tests of the concurrent packages wi
 
 .PHONY: soak
 soak: need-go need-curl need-redis need-proxies $(LEGACYBOT_READY) $(OPENAPI_READY) ## run the long tests at full scale (hours)
-	@TURNOUT_SCALE=full go test -count=1 -timeout 6h $(TESTFLAGS) ./gateway/...
+	@TURNOUT_SCALE=full go test -count=1 -timeout 6h $(TESTFLAGS) ./adapters/... ./gateway/...
 
 .PHONY: bench
 bench: build ## compare the gateway with bare proxies and print ratios

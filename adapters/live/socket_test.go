@@ -33,12 +33,16 @@ type echo struct {
 	s     *server
 	said  chan string
 	panic bool
+	flood bool
 }
 
 func (e *echo) Receive(text []byte) {
 	switch string(text) {
 	case "close":
 		e.Close(4321)
+	case "flood":
+		e.flood = true
+		e.Wake()
 	case "panic":
 		panic("as asked")
 	case "panic in work":
@@ -53,6 +57,10 @@ func (e *echo) Receive(text []byte) {
 func (e *echo) Work() time.Time {
 	if e.panic {
 		panic("as asked")
+	}
+	if e.flood && e.Send(make([]byte, 32<<20)) != nil {
+		e.Close(0)
+		return time.Time{}
 	}
 	for {
 		select {
@@ -340,6 +348,23 @@ func TestClientThatTakesNothing(t *testing.T) {
 		}
 	}()
 	<-s.closed
+}
+
+// TestClientThatTakesLittle: one that takes a little of a frame now and then does not hold the socket either.
+func TestClientThatTakesLittle(t *testing.T) {
+	s := serve(t, func(s *server) { s.options.Write = 200 * time.Millisecond })
+	c, _ := s.raw(t, frame(0x81, "flood"))
+	little := time.NewTicker(5 * time.Millisecond)
+	defer little.Stop()
+	buf := make([]byte, 64)
+	for {
+		select {
+		case <-s.closed:
+			return
+		case <-little.C:
+			_, _ = c.Read(buf)
+		}
+	}
 }
 
 // TestManyWakes: a socket is woken by many at once while it comes and goes.

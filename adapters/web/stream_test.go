@@ -41,6 +41,11 @@ func open(t *testing.T, section adaptertest.YAML, change func(*Channel)) (*adapt
 
 func ready(t *testing.T, c *Channel, s *adaptertest.Server, v visitor) (context.Context, *websocket.Conn) {
 	t.Helper()
+	return readyAfter(t, c, s, v, "")
+}
+
+func readyAfter(t *testing.T, c *Channel, s *adaptertest.Server, v visitor, after adapters.Cursor) (context.Context, *websocket.Conn) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	t.Cleanup(cancel)
 	conn, _, err := websocket.Dial(ctx, s.URL+"/v1/web/"+testKey+"/socket", nil)
@@ -48,7 +53,7 @@ func ready(t *testing.T, c *Channel, s *adaptertest.Server, v visitor) (context.
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.CloseNow() })
-	hello := fmt.Sprintf(`{"type":"hello","token":%q}`, c.tokens.sign(v))
+	hello := fmt.Sprintf(`{"type":"hello","token":%q,"after":%q}`, c.tokens.sign(v), after)
 	if err := conn.Write(ctx, websocket.MessageText, []byte(hello)); err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +118,7 @@ func TestSocketThatShowsNoLife(t *testing.T) {
 func TestSlowReader(t *testing.T) {
 	k, c, s := open(t, "limits: {burst: 100000, rate: 100000}\n", func(c *Channel) { c.timing.socket.Write = 50 * time.Millisecond })
 	slow, fast := someone(c, time.Hour), someone(c, time.Hour)
-	ready(t, c, s, slow)
+	slowCtx, slowConn := ready(t, c, s, slow)
 	fastCtx, fastConn := ready(t, c, s, fast)
 	waitFor(t, func() bool { return k.World.Watches() == 2 })
 	big := strings.Repeat("x", 32<<10)
@@ -128,8 +133,40 @@ func TestSlowReader(t *testing.T) {
 			t.Fatalf("the other socket: %v", err)
 		}
 		if strings.Contains(string(raw), "hello") {
-			return
+			break
 		}
+	}
+	// What had been sent before it was dropped is still there, and what follows comes after a return: all of it, once.
+	var last uint64
+	var cursor adapters.Cursor
+	take := func(ctx context.Context, conn *websocket.Conn) error {
+		for last < 500 {
+			_, raw, err := conn.Read(ctx)
+			if err != nil {
+				return err
+			}
+			var f eventFrame
+			if err := json.Unmarshal(raw, &f); err != nil {
+				t.Fatal(err)
+			}
+			if f.Type != "event" {
+				continue
+			}
+			if f.Event.VSeq != last+1 {
+				t.Fatalf("event %d after %d", f.Event.VSeq, last)
+			}
+			last, cursor = f.Event.VSeq, f.Cursor
+		}
+		return nil
+	}
+	slowConn.SetReadLimit(1 << 20)
+	if take(slowCtx, slowConn) == nil {
+		t.Fatal("the slow reader got everything before it was dropped")
+	}
+	ctx, conn := readyAfter(t, c, s, slow, cursor)
+	conn.SetReadLimit(1 << 20)
+	if err := take(ctx, conn); err != nil {
+		t.Errorf("after the return: %v at %d", err, last)
 	}
 }
 

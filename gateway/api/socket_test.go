@@ -349,6 +349,36 @@ func TestSlowReaders(t *testing.T) {
 		n = b.server.sockets.opened
 		b.server.sockets.mu.Unlock()
 	}
+	// What had been sent before it was dropped is still there, and what follows comes after a return: all of it, once.
+	var last uint64
+	for {
+		_, raw, err := slow.conn.Read(slow.ctx)
+		if err != nil {
+			break
+		}
+		var f serverFrame
+		if err := json.Unmarshal(raw, &f); err != nil {
+			t.Fatal(err)
+		}
+		switch {
+		case f.Event == nil || f.Event.Seq <= last: // it began to follow again and again
+		case f.Event.Seq != last+1:
+			t.Fatalf("event %d after %d", f.Event.Seq, last)
+		default:
+			last = f.Event.Seq
+		}
+	}
+	end := b.State(t, ref).Seq
+	if last >= end {
+		t.Fatal("the slow reader got everything before it was dropped")
+	}
+	again, _ := b.open("acme/ann", "")
+	again.send(clientFrame{Type: "follow", Conversation: ref.ID, After: last})
+	for ; last < end; last++ {
+		if f := again.next("event"); f.Event.Seq != last+1 {
+			t.Fatalf("event %d after %d", f.Event.Seq, last)
+		}
+	}
 }
 
 // openAt is open at another listener, with a client that holds little.

@@ -108,59 +108,26 @@ func (c *customer) chat(t *testing.T, ctx, over context.Context, n int) {
 
 // check reads the conversation back and holds it against what was acknowledged and against the rules of ownership.
 func (c *customer) check(t *testing.T, ctx context.Context, n int) (answered int) {
-	last, err := c.say(ctx, fmt.Sprintf("%d-last", n), "the last message")
+	log, err := c.whole(ctx, n)
 	if err != nil {
 		t.Fatalf("customer %d: %v", n, err)
+	}
+	answered, faults := judgeLog(c.said, log)
+	for _, f := range faults {
+		t.Errorf("customer %d: %s", n, f)
+	}
+	return answered
+}
+
+// whole says one last thing and reads the whole conversation.
+func (c *customer) whole(ctx context.Context, n int) ([]visible, error) {
+	last, err := c.say(ctx, fmt.Sprintf("%d-last", n), "the last message")
+	if err != nil {
+		return nil, err
 	}
 	var upTo uint64
 	fmt.Sscanf(last.Cursor[strings.LastIndex(last.Cursor, ".")+1:], "%d", &upTo)
-	seen, err := c.events(ctx, upTo)
-	if err != nil {
-		t.Fatalf("customer %d: %v", n, err)
-	}
-	got, turns, ids := map[string]int{}, map[string]int{}, map[string]int{}
-	owner := "bot"
-	for i, v := range seen {
-		if v.VSeq != uint64(i+1) {
-			t.Fatalf("customer %d: event %d has sequence %d", n, i+1, v.VSeq)
-		}
-		switch {
-		case v.Type == "owner":
-			owner = v.Owner.Kind
-		case v.Type != "message":
-		case v.By == "customer":
-			got[v.ClientID]++
-			if want, ok := c.said[v.ClientID]; ok && v.Part.Text != want {
-				t.Errorf("customer %d: %s reads %q, was %q", n, v.ClientID, v.Part.Text, want)
-			}
-		case v.By == "bot":
-			turns[v.Turn]++
-			if owner != "bot" {
-				t.Errorf("customer %d: the bot spoke at %d while %s had the conversation", n, v.VSeq, owner)
-			}
-		case v.By == "agent":
-			ids[v.Part.Text]++
-			if owner != "agent" {
-				t.Errorf("customer %d: an agent spoke at %d while %s had the conversation", n, v.VSeq, owner)
-			}
-		}
-	}
-	for id := range c.said {
-		if got[id] != 1 {
-			t.Errorf("customer %d: %s is there %d times", n, id, got[id])
-		}
-	}
-	for turn, times := range turns {
-		if times != 1 {
-			t.Errorf("customer %d: turn %s was answered %d times", n, turn, times)
-		}
-	}
-	for reply, times := range ids {
-		if times != 1 {
-			t.Errorf("customer %d: the reply %q was said %d times", n, reply, times)
-		}
-	}
-	return len(turns)
+	return c.events(ctx, upTo)
 }
 
 // worker is an agent: claims what waits, replies once, gives it back or closes it.
