@@ -14,6 +14,7 @@ import (
 	"turnout/adapters"
 	"turnout/gateway/api"
 	"turnout/gateway/config"
+	"turnout/gateway/fair"
 	"turnout/gateway/outbox"
 	"turnout/gateway/pipeline"
 	"turnout/gateway/resource"
@@ -79,7 +80,7 @@ func (g *Gateway) assemble(ctx context.Context, cfg *config.Config, sets map[str
 			return nil, fmt.Errorf("checking the rules of tenant %s: %w", t.Name, err)
 		}
 		a.archived[t.Name] = sets[t.Name].Set.Follow(t.Resources, sets[t.Name].N+1).Archived
-		a.tenants[t.Name] = tenantOf(t, g.cfg.Limits)
+		a.tenants[t.Name] = tenantOf(t, g.cfg.Limits, cfg.Limits.Shares[t.Name])
 		bots, err := g.botsOf(a, t, old, secrets[t.Name])
 		if err != nil {
 			return nil, err
@@ -138,7 +139,7 @@ func secretsAt(at config.Pos, secret secretFunc) secretFunc {
 var errNotSealed = errors.New(`a resource that was made over the API refers to sealed secrets only ("sealed:name"); files and variables are the node's own`)
 
 // tenantOf returns what turns need to know of a tenant, but for its rules.
-func tenantOf(t *config.Tenant, l config.Limits) *pipeline.Tenant {
+func tenantOf(t *config.Tenant, l config.Limits, share config.Share) *pipeline.Tenant {
 	handle, err := store.NewTenant(t.Name)
 	if err != nil {
 		panic("a tenant that the configuration let through: " + err.Error())
@@ -146,6 +147,7 @@ func tenantOf(t *config.Tenant, l config.Limits) *pipeline.Tenant {
 	out := &pipeline.Tenant{
 		Handle: handle, Queue: t.DefaultQueue, Queues: map[string]bool{}, BareRequests: t.BareRequests,
 		IdleNew: t.IdleNew, CaptureOver: t.BotLadder.CaptureOver, Limits: tenantLimits(l),
+		Share: fair.Share{Weight: share.Weight, Most: share.BotCalls},
 	}
 	for _, q := range t.Queues {
 		out.Queues[q.Name] = true
@@ -220,8 +222,11 @@ func (g *Gateway) channelsOf(a *assembly, t *config.Tenant, old *assembly, bots 
 		before := part(old, func(o *assembly) *channelPart { return o.channels[key] })
 		p := &channelPart{instance: instanceOf(c.Adapter, c.Config, t.Name, c.Key)}
 		pc := &pipeline.Channel{Key: c.Key, Tenant: a.tenants[t.Name], Bot: bots[c.Bot], Bots: bots, ByLanguage: map[string]*pipeline.Bot{},
-			ReopenWithin: c.ReopenWithin, Push: g.o.Registry.Pushes(c.Adapter)}
+			ReopenWithin: c.ReopenWithin, Push: g.o.Registry.Pushes(c.Adapter), BotCalls: c.BotCalls}
 		a.served(t, c, pc)
+		if c.Sends > 0 && !pc.Push {
+			return config.Faults{{Pos: c.At, Message: "sends bounds what is sent to a provider, and customers of this channel fetch what is said; remove the line"}}
+		}
 		for lang, name := range c.BotByLanguage {
 			pc.ByLanguage[lang] = bots[name]
 		}
@@ -250,7 +255,7 @@ func (g *Gateway) channelsOf(a *assembly, t *config.Tenant, old *assembly, bots 
 			}
 		}
 		if pc.Push {
-			a.push = append(a.push, outbox.Channel{Key: c.Key, Tenant: pc.Tenant.Handle, Sender: p.sender})
+			a.push = append(a.push, outbox.Channel{Key: c.Key, Tenant: pc.Tenant.Handle, Sender: p.sender, Sends: c.Sends, Share: sendShare(a.cfg, t.Name)})
 		}
 		a.channels[key] = p
 		a.list = append(a.list, pc)
@@ -269,6 +274,12 @@ func (g *Gateway) channelsOf(a *assembly, t *config.Tenant, old *assembly, bots 
 		})
 	}
 	return nil
+}
+
+// sendShare is what a tenant gets of the node's sends.
+func sendShare(c *config.Config, tenant string) fair.Share {
+	s := c.Limits.Shares[tenant]
+	return fair.Share{Weight: s.Weight, Most: s.Sends}
 }
 
 // part returns a part of an assembly that may not be there.

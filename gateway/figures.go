@@ -4,8 +4,10 @@ import (
 	"context"
 	"time"
 
+	"turnout/gateway/api"
 	"turnout/gateway/metrics"
 	"turnout/gateway/pipeline"
+	"turnout/gateway/store"
 )
 
 const (
@@ -37,6 +39,9 @@ func (g *Gateway) figures() metrics.State {
 			Bytes: n.Bytes, BreakerOpen: n.BreakerOpen,
 		})
 	}
+	for _, p := range g.places(ctx) {
+		s.Places = append(s.Places, placesState(p))
+	}
 	for _, t := range g.pipeline.Tenants() {
 		s.Queues = append(s.Queues, g.queueFigures(ctx, t)...)
 	}
@@ -52,6 +57,38 @@ func (g *Gateway) figures() metrics.State {
 		s.Unsent = h.Unsent
 	}
 	return s
+}
+
+// places is how the node's places stand.
+func (g *Gateway) places(ctx context.Context) []api.Places {
+	calls, callers := g.pipeline.Places()
+	sends, senders := g.outbox.Places()
+	sending := api.Places{Kind: "sends", Total: sends, Tenants: senders}
+	for i := range senders {
+		for _, s := range g.outbox.Stats() {
+			t, err := store.NewTenant(s.Tenant)
+			if err != nil || s.Tenant != senders[i].Tenant || g.store.backlog == nil {
+				continue
+			}
+			if n, err := g.store.backlog(ctx, t, s.Channel); err == nil {
+				senders[i].Waiting += n
+			}
+		}
+		senders[i].Waiting = max(0, senders[i].Waiting-senders[i].Running)
+		sending.Total.Waiting += senders[i].Waiting
+	}
+	return []api.Places{{Kind: "bot_calls", Total: calls, Tenants: callers}, sending}
+}
+
+func placesState(p api.Places) metrics.PlacesState {
+	out := metrics.PlacesState{Kind: p.Kind, Bound: p.Total.Most}
+	for _, t := range p.Tenants {
+		out.Tenants = append(out.Tenants, metrics.TenantPlaces{
+			Tenant: t.Tenant, Held: t.Running, Bound: t.Most, Waiting: t.Waiting, Longest: t.Longest,
+			Granted: t.AtOnce + t.Waited, Waited: t.Waited,
+		})
+	}
+	return out
 }
 
 // queueFigures are those of a tenant's queues. A store that cannot be read has none: turnout_store_ok says so.

@@ -153,6 +153,7 @@ func New(ctx context.Context, o Options) (_ *Gateway, err error) {
 	g.pipeline = pipeline.New(ctx, pipeline.Options{
 		Store: g.store, IDs: ids, Now: o.Now, Detector: detector, Faults: o.Faults,
 		Log: o.Log.With("component", "pipeline"), Meter: figures, Notify: g.notify,
+		BotCalls: cfg.Limits.BotCalls,
 	})
 	g.reports = &outbox.Reports{Store: g.store, IDs: ids, Now: o.Now}
 
@@ -179,7 +180,7 @@ func New(ctx context.Context, o Options) (_ *Gateway, err error) {
 	g.policies.set(g.running.cfg)
 	g.outbox = outbox.New(ctx, outbox.Options{
 		Store: g.store, IDs: ids, Now: o.Now, Channels: g.running.push, Faults: o.Faults, Alarm: g.channelAlarm,
-		Log: o.Log.With("component", "outbox"),
+		Sends: cfg.Limits.Sends, Log: o.Log.With("component", "outbox"),
 	})
 
 	g.dead = &outbox.Dead{Store: g.store, IDs: ids, Now: o.Now}
@@ -201,7 +202,7 @@ func New(ctx context.Context, o Options) (_ *Gateway, err error) {
 	}
 	g.server, err = api.New(ctx, api.Options{
 		Queue: g.queue, Audit: g.store, Accounts: g.running.accounts, OneTime: o.OneTime, Routes: g.running.routes(), Pages: append(pages, o.Registry.Shared()...),
-		Admin: g.admin(signer, detector), Memory: g.store, Health: g.store.Health, Checkpoints: g.checkpoints, Ready: g.rules.ready,
+		Admin: g.admin(signer, detector), Memory: g.store, Health: g.store.Health, Checkpoints: g.checkpoints, Places: g.places, Ready: g.rules.ready,
 		Alarms: g.rules.board.Active, Requested: figures.Requested, Metrics: figures.Handler(), Version: version(),
 		SessionKey: derive(g.root, "api", "session"), PlainCookie: loopback(cfg.Listen), Origins: cfg.API.Origins, Limits: limits(cfg.Limits),
 		Now: o.Now, Rand: o.Rand, Log: o.Log.With("component", "api"),

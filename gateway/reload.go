@@ -83,7 +83,9 @@ func (g *Gateway) changeConfig(
 	}
 	g.rules.keep(next.cfg.Tenants)
 	g.pipeline.Replace(next.list)
+	g.pipeline.Bound(cfg.Limits.BotCalls)
 	g.outbox.Replace(next.push)
+	g.outbox.Bound(cfg.Limits.Sends)
 	g.people.Store(next.accounts)
 	g.profiles.Store(next.lookups())
 	g.policies.set(next.cfg)
@@ -189,6 +191,7 @@ func (g *Gateway) bury(c io.Closer) {
 
 // changedSettings names what differs between the settings in force and those of the file.
 func changedSettings(running, file config.Settings) (out []string) {
+	running.Limits, file.Limits = running.Limits.Fixed(), file.Limits.Fixed() // the rest is in force by now
 	a, b := reflect.ValueOf(running), reflect.ValueOf(file)
 	for i := range a.NumField() {
 		f := a.Type().Field(i)

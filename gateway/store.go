@@ -29,6 +29,8 @@ type nodeStore struct {
 	nodes rulebook.Nodes
 	// shared is set when other nodes may work on it.
 	shared bool
+	// backlog counts the conversations of a channel that have something to send; nil: the store would have to search for them.
+	backlog func(ctx context.Context, t store.Tenant, channel string) (int, error)
 }
 
 // blobStore keeps the bytes of attachments.
@@ -74,7 +76,7 @@ func openStore(ctx context.Context, o Options, cfg *config.Config, root []byte, 
 	if err != nil {
 		return nil, err
 	}
-	return &nodeStore{Store: s, blobs: s.Blobs(), own: s, nodes: rulebook.Alone{}}, nil
+	return &nodeStore{Store: s, blobs: s.Blobs(), own: s, nodes: rulebook.Alone{}, backlog: s.Backlog}, nil
 }
 
 // storeUse is what a store is opened for.

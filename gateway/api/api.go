@@ -71,6 +71,8 @@ type Options struct {
 	// Health tells the state of the store, Checkpoints that of the audit chains; nil: nothing is said of them.
 	Health      func(context.Context) store.Health
 	Checkpoints func() Checkpoints
+	// Places tells how the places for calls of bots and for sends stand; nil: nothing is said of them.
+	Places func(context.Context) []Places
 	// Ready says why the node must not take work although its store can; nil, or no func: it may. Alarms are what is wrong
 	// although the node serves.
 	Ready  func() error

@@ -88,11 +88,26 @@ type status struct {
 	FreeBytes  int64   `json:"free_bytes"`
 	FsyncMS    float64 `json:"fsync_ms"`
 	Tenant     string  `json:"tenant"`
+	// Places are how the tenant's places for calls stand.
+	Places []tenantPlaces `json:"places"`
 }
 
 func (s *Server) getStatus(c *Call) (any, error) {
 	h := s.health(c.Context())
+	own := []tenantPlaces{}
+	if s.o.Places != nil {
+		for _, p := range s.o.Places(c.Context()) {
+			for _, t := range p.Tenants {
+				if t.Tenant == c.Tenant().Name() {
+					own = append(own, tenantPlaces{
+						Kind: p.Kind, Weight: t.Weight, Bound: t.Most, Held: t.Running, Waiting: t.Waiting, LongestS: t.Longest.Seconds(),
+					})
+				}
+			}
+		}
+	}
 	return status{
+		Places:  own,
 		Version: s.o.Version, Started: s.started.UTC(), Tenant: c.Tenant().Name(),
 		Status: h.Status, Durability: h.Durability, Reason: h.Reason, FreeBytes: h.FreeBytes, FsyncMS: h.FsyncMS,
 	}, nil

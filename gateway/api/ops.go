@@ -11,6 +11,7 @@ import (
 
 	"turnout/adapters/problem"
 	"turnout/gateway/alarm"
+	"turnout/gateway/fair"
 )
 
 // health is the answer of /healthz and /readyz.
@@ -21,10 +22,38 @@ type health struct {
 	Reason     string  `json:"reason,omitempty"`
 	FreeBytes  int64   `json:"free_bytes"`
 	FsyncMS    float64 `json:"fsync_ms"`
+	// Places are how the node's places for calls stand.
+	Places []places `json:"places,omitempty"`
 	// Audit is how the checkpoints are. A node works on without them, and says so here.
 	Audit *Checkpoints `json:"audit,omitempty"`
 	// Alarms are what is wrong although the node serves; the first one's reason is Reason when there is no graver one.
 	Alarms []alarm.Alarm `json:"alarms,omitempty"`
+}
+
+// places is how those of one kind stand: how many the node has, how many are held, and how many wait for one.
+type places struct {
+	Kind    string `json:"kind"` // bot_calls, sends
+	Bound   int    `json:"bound"`
+	Held    int    `json:"held"`
+	Waiting int    `json:"waiting"`
+}
+
+// tenantPlaces are those of one tenant.
+type tenantPlaces struct {
+	Kind    string `json:"kind"` // bot_calls, sends
+	Weight  int    `json:"weight"`
+	Bound   int    `json:"bound"`
+	Held    int    `json:"held"`
+	Waiting int    `json:"waiting"`
+	// LongestS is how long the first of those who wait has, in seconds.
+	LongestS float64 `json:"longest_wait_s"`
+}
+
+// Places is how the places for one kind of calls stand, of the node and of its tenants.
+type Places struct {
+	Kind    string
+	Total   fair.Total
+	Tenants []fair.Stats
 }
 
 // Checkpoints is how those of the audit chains are.
@@ -88,6 +117,11 @@ func (s *Server) health(ctx context.Context) health {
 	h := s.o.Health(ctx)
 	out := health{
 		Status: "ok", Durability: h.Level, Reason: h.Reason, FreeBytes: h.Free, FsyncMS: float64(h.Fsync.Microseconds()) / 1000,
+	}
+	if s.o.Places != nil {
+		for _, p := range s.o.Places(ctx) {
+			out.Places = append(out.Places, places{Kind: p.Kind, Bound: p.Total.Most, Held: p.Total.Running, Waiting: p.Total.Waiting})
+		}
 	}
 	if s.o.Checkpoints != nil {
 		c := s.o.Checkpoints()

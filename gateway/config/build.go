@@ -104,6 +104,11 @@ func (l *loader) newChannel(t *Tenant, r *resource) *Channel {
 	if !keyForm.MatchString(c.Key) {
 		l.faults.add(r.Spec.find("key"), "a key is 1 to 81 lower-case letters, digits, dots, hyphens and underscores, beginning with a letter or digit")
 	}
+	for name, n := range map[string]int{"bot_calls": c.BotCalls, "sends": c.Sends} {
+		if n < 0 || n > mostPlaces {
+			l.faults.add(r.Spec.find(name), "%s must lie between 0 (no bound of its own) and %d", name, mostPlaces)
+		}
+	}
 	return c
 }
 

@@ -76,6 +76,7 @@ func TestSettings(t *testing.T) {
 			Connections: 100, ConnectionsPerIP: 10,
 			ReadTimeout: 5 * time.Second, WriteTimeout: 6 * time.Second, IdleTimeout: 90 * time.Second,
 			MessagesPerMinute: config.Rates{Visitor: 1, Address: 2, Tenant: 3}, BotCallsPerDay: 4,
+			BotCalls: 20, Sends: 30, Shares: map[string]config.Share{"shop": {Weight: 3, BotCalls: 20, Sends: 10}, "bank": {Weight: 2}},
 			AllowNetworks:  []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix("fd00::/8")},
 			TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")},
 		},

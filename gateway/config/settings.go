@@ -98,11 +98,37 @@ type Limits struct {
 	BotCallsPerDay int64 `yaml:"bot_calls_per_day"`
 	// BotTokensPerDay are the tokens that those of one tenant may take; 0: no limit.
 	BotTokensPerDay int64 `yaml:"bot_tokens_per_day"`
+	// BotCalls and Sends bound the calls of bots and the sends over push channels that are under way on the node. Shares say
+	// what tenants get of them, by their names; who is not named has weight 1, and half while there are others. These three
+	// change with a reload.
+	BotCalls int              `yaml:"bot_calls"`
+	Sends    int              `yaml:"sends"`
+	Shares   map[string]Share `yaml:"shares"`
 	// AllowNetworks are networks that bots may be in although they are not public: loopback and private ones are
 	// refused otherwise.
 	AllowNetworks []netip.Prefix `yaml:"allow_networks"`
 	// TrustedProxies are the networks of proxies in front of the node: what they write into X-Forwarded-For is believed.
 	TrustedProxies []netip.Prefix `yaml:"trusted_proxies"`
+}
+
+// Share is what a tenant gets of a node.
+type Share struct {
+	// Weight is how often it is a tenant's turn when places are scarce, compared with others; 0 means 1.
+	Weight int `yaml:"weight"`
+	// BotCalls and Sends are the tenant's that may be under way; 0 means half of the node's while there are other tenants.
+	BotCalls int `yaml:"bot_calls"`
+	Sends    int `yaml:"sends"`
+}
+
+const (
+	mostPlaces = 100_000
+	mostWeight = 1000
+)
+
+// Fixed returns the limits without what changes with a reload.
+func (l Limits) Fixed() Limits {
+	l.BotCalls, l.Sends, l.Shares = 0, 0, nil
+	return l
 }
 
 // Rates are a limit at three levels: one visitor of a channel, one network address, one tenant.
@@ -129,6 +155,8 @@ func defaultSettings() Settings {
 			IdleTimeout:       60 * time.Second,
 			MessagesPerMinute: Rates{Visitor: 60, Address: 600, Tenant: 60_000},
 			BotCallsPerDay:    1_000_000,
+			BotCalls:          2048,
+			Sends:             256,
 		},
 	}
 }
@@ -283,6 +311,8 @@ func (l *loader) checkLimits(whole Section, m *Limits) {
 		{"connections_per_ip", int64(m.ConnectionsPerIP), 1, 1 << 20},
 		{"bot_calls_per_day", m.BotCallsPerDay, 1, 1 << 50},
 		{"bot_tokens_per_day", m.BotTokensPerDay, 0, 1 << 50},
+		{"bot_calls", int64(m.BotCalls), 1, mostPlaces},
+		{"sends", int64(m.Sends), 1, mostPlaces},
 	} {
 		if n.value < n.min || n.value > n.max {
 			l.faults.add(whole.find("limits", n.name), "%s must lie between %d and %d", n.name, n.min, n.max)
@@ -300,6 +330,19 @@ func (l *loader) checkLimits(whole Section, m *Limits) {
 	} {
 		if d < time.Second || d > time.Hour {
 			l.faults.add(whole.find("limits", name), `%s must lie between "1s" and "1h"`, name)
+		}
+	}
+	for tenant, s := range m.Shares {
+		if !nameForm.MatchString(tenant) {
+			l.faults.add(whole.find("limits", "shares", tenant), "shares go to tenants by their names: %s", nameRule)
+		}
+		if s.Weight < 0 || s.Weight > mostWeight {
+			l.faults.add(whole.find("limits", "shares", tenant, "weight"), "weight must lie between 1 and %d", mostWeight)
+		}
+		for name, n := range map[string][2]int{"bot_calls": {s.BotCalls, m.BotCalls}, "sends": {s.Sends, m.Sends}} {
+			if n[0] < 0 || n[0] > n[1] {
+				l.faults.add(whole.find("limits", "shares", tenant, name), "%s must lie between 1 and the node's %d", name, n[1])
+			}
 		}
 	}
 	if m.TextBytes > m.BodyBytes {

@@ -88,6 +88,10 @@ type Channel struct {
 	BotByLanguage map[string]string `yaml:"bot_by_language"`
 	// ReopenWithin is the tenant's by default, or else 30 minutes for web, 14 days for email and 24 hours for others.
 	ReopenWithin time.Duration `yaml:"reopen_within"`
+	// BotCalls and Sends bound the calls of bots for the channel, and the sends over it, that are under way; 0: nothing but
+	// the bounds of its bots and its adapter does.
+	BotCalls int `yaml:"bot_calls"`
+	Sends    int `yaml:"sends"`
 	// Config is the adapter's.
 	Config Section `yaml:"config"`
 

@@ -47,8 +47,8 @@ type Share struct {
 	Most int
 }
 
-// most returns the bound on a tenant's places.
-func (s Share) most(node, tenants int) int {
+// Of returns the bound on a tenant's places of a node with so many places and tenants.
+func (s Share) Of(node, tenants int) int {
 	switch {
 	case s.Most > 0:
 		return s.Most

@@ -293,7 +293,7 @@ func (p *Places[T]) Close() {
 // free reports whether a lane may have one more place.
 func (p *Places[T]) free(l *Lane[T]) bool {
 	t := l.tenant
-	if p.running >= p.most && t.running >= floor || t.running >= t.share.most(p.most, len(p.tenants)) {
+	if p.running >= p.most && t.running >= floor || t.running >= t.share.Of(p.most, len(p.tenants)) {
 		return false
 	}
 	return l.shut() == nil
@@ -373,7 +373,7 @@ func (p *Places[T]) from(t *tenant[T]) (g grant[T], ok bool) {
 	case t.waiting == 0:
 		p.ring.Rest(t.flow)
 		return g, false
-	case t.running >= t.share.most(p.most, len(p.tenants)):
+	case t.running >= t.share.Of(p.most, len(p.tenants)):
 		p.ring.Park(t.flow)
 		return g, false
 	}
@@ -460,7 +460,7 @@ func (p *Places[T]) Stats() (Total, []Stats) {
 	out := make([]Stats, 0, len(p.tenants))
 	for _, t := range p.tenants {
 		s := Stats{
-			Tenant: t.name, Running: t.running, Most: t.share.most(p.most, len(p.tenants)), Waiting: t.waiting,
+			Tenant: t.name, Running: t.running, Most: t.share.Of(p.most, len(p.tenants)), Waiting: t.waiting,
 			Weight: t.flow.weight, AtOnce: t.atOnce, Waited: t.waited, Refused: t.refused,
 		}
 		for _, l := range t.lanes {

@@ -29,7 +29,10 @@ func standing() metrics.State {
 		Bots:     []metrics.BotState{{Tenant: "acme", Bot: "legacy", Running: 4, Line: 1, BreakerOpen: true}},
 		Senders:  []metrics.SenderState{{Tenant: "acme", Channel: "acme.crm", Attempts: 9, Sent: 7, Dead: 1}},
 		Profiles: []metrics.ProfileState{{Tenant: "acme", Fresh: 5, Stale: 2, Missing: 3, Entries: 7, Running: 1, Bytes: 9000, BreakerOpen: true}},
-		Sealed:   42 * time.Second, Unsent: 2,
+		Places: []metrics.PlacesState{{Kind: "bot_calls", Bound: 8, Tenants: []metrics.TenantPlaces{
+			{Tenant: "acme", Held: 4, Bound: 4, Waiting: 3, Longest: 2 * time.Second, Granted: 20, Waited: 5},
+		}}},
+		Sealed: 42 * time.Second, Unsent: 2,
 		Alarms: []metrics.AlarmState{{Tenant: "acme", Alarm: "rules.tripped", Subject: "breaks"}},
 	}
 }

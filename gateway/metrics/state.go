@@ -18,6 +18,8 @@ type State struct {
 	Senders []SenderState
 	// Profiles are the profile lookups of the configuration.
 	Profiles []ProfileState
+	// Places are how the places for calls stand, of one kind each.
+	Places []PlacesState
 	// Sealed is how long ago the audit chains were sealed, below 0 when they were not yet; Unsent are the checkpoints whose
 	// copies are not outside.
 	Sealed time.Duration
@@ -64,6 +66,24 @@ type ProfileState struct {
 	BreakerOpen           bool
 }
 
+// PlacesState is how the places for one kind of calls stand: "bot_calls" or "sends".
+type PlacesState struct {
+	Kind string
+	// Bound is the node's.
+	Bound   int
+	Tenants []TenantPlaces
+}
+
+// TenantPlaces are those of one tenant.
+type TenantPlaces struct {
+	Tenant string
+	// Held places, of at most Bound, and conversations that are Waiting for one, the first for Longest.
+	Held, Bound, Waiting int
+	Longest              time.Duration
+	// Granted places since the start of the process, and how many of them after a wait.
+	Granted, Waited int64
+}
+
 // SenderState is a push channel. The counts are since the start of the process.
 type SenderState struct {
 	Tenant, Channel                                             string
@@ -82,6 +102,8 @@ type collector struct {
 	attempts, senderOpen, needsPerson *prometheus.Desc
 	cached, entries, bytes            *prometheus.Desc
 	looking, lookupOpen               *prometheus.Desc
+	bound, share, held, queued        *prometheus.Desc
+	granted, waited, longest          *prometheus.Desc
 	sealed, unsent                    *prometheus.Desc
 	alarm                             *prometheus.Desc
 	erasures, retained                *prometheus.Desc
@@ -112,6 +134,13 @@ func newCollector(state func() State) *collector {
 	c.bytes = desc("turnout_profile_cache_bytes", "About how many bytes the cache of customers takes.", "tenant")
 	c.looking = desc("turnout_profile_lookups_running", "Calls of a tenant's own system under way.", "tenant")
 	c.lookupOpen = desc("turnout_profile_breaker_open", "1 while the breaker keeps calls from a tenant's own system.", "tenant")
+	c.bound = desc("turnout_places", "Places for calls of a kind that the node has.", "kind")
+	c.share = desc("turnout_places_bound", "How many of them a tenant may hold.", "kind", "tenant")
+	c.held = desc("turnout_places_held", "How many of them a tenant holds.", "kind", "tenant")
+	c.queued = desc("turnout_places_waiting", "Conversations that wait for one, or, with sends, that have something to send.", "kind", "tenant")
+	c.longest = desc("turnout_places_longest_wait_seconds", "How long the conversation has waited that waits longest; of bot calls only.", "kind", "tenant")
+	c.granted = desc("turnout_places_granted_total", "Places that were given.", "kind", "tenant")
+	c.waited = desc("turnout_places_waited_total", "Places that were given after a wait; of bot calls only.", "kind", "tenant")
 	c.sealed = desc("turnout_audit_checkpoint_age_seconds", "Time since all chains that had moved were sealed.")
 	c.unsent = desc("turnout_audit_unsent_checkpoints", "Checkpoints whose copies are not outside yet.")
 	c.alarm = desc("turnout_alarm", "1 for each thing that is wrong although the node serves, such as a rule that is left out.", "tenant", "alarm", "subject")
@@ -168,6 +197,18 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		gauge(c.bytes, float64(p.Bytes), p.Tenant)
 		gauge(c.looking, float64(p.Running), p.Tenant)
 		gauge(c.lookupOpen, truth(p.BreakerOpen), p.Tenant)
+	}
+	for _, p := range s.Places {
+		gauge(c.bound, float64(p.Bound), p.Kind)
+		for _, t := range p.Tenants {
+			gauge(c.share, float64(t.Bound), p.Kind, t.Tenant)
+			gauge(c.held, float64(t.Held), p.Kind, t.Tenant)
+			gauge(c.queued, float64(t.Waiting), p.Kind, t.Tenant)
+			gauge(c.longest, t.Longest.Seconds(), p.Kind, t.Tenant)
+			for d, n := range map[*prometheus.Desc]int64{c.granted: t.Granted, c.waited: t.Waited} {
+				ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), p.Kind, t.Tenant)
+			}
+		}
 	}
 	if s.Sealed >= 0 {
 		gauge(c.sealed, s.Sealed.Seconds())

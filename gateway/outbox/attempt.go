@@ -57,7 +57,9 @@ func (b *Outbox) attempt(f *finish) {
 		b.settle(l, &row, verdict{end: store.Unsent, due: b.ms()})
 		return
 	}
+	began := b.Now()
 	rec, err := b.send(l, row.Row.Out)
+	f.took = max(1, b.Now().Sub(began))
 	if err := b.Faults.Hit(b.root, fault.SendMade); err != nil {
 		b.Log.Warn("after a send", "channel", l.Key, "conversation", f.ref.ID, "err", err)
 		return

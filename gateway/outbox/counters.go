@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"turnout/gateway/fair"
 	"turnout/gateway/store"
 )
 
@@ -56,6 +57,31 @@ func (b *Outbox) Stats() []Stats {
 		return cmp.Or(cmp.Compare(a.Tenant, b.Tenant), cmp.Compare(a.Channel, b.Channel))
 	})
 	return out
+}
+
+// Places returns how the places for sends stand, of the node and of its tenants, by name. Those who wait are rows of the
+// store, which alone can say how many they are.
+func (b *Outbox) Places() (fair.Total, []fair.Stats) {
+	by := map[*tenant]*fair.Stats{}
+	total := fair.Total{Most: int(b.total.Load())}
+	for _, l := range *b.lanes.Load() {
+		s := by[l.tenant]
+		if s == nil {
+			s = &fair.Stats{
+				Tenant: l.Tenant.Name(), Running: int(l.tenant.running.Load()), Most: int(l.tenant.bound.Load()),
+				Weight: int(l.tenant.weight.Load()),
+			}
+			by[l.tenant] = s
+			total.Running += s.Running
+		}
+		s.AtOnce += l.attempts.Load()
+	}
+	out := make([]fair.Stats, 0, len(by))
+	for _, s := range by {
+		out = append(out, *s)
+	}
+	slices.SortFunc(out, func(a, b fair.Stats) int { return cmp.Compare(a.Tenant, b.Tenant) })
+	return total, out
 }
 
 func (l *lane) count(v verdict) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"turnout/gateway/fair"
 	"turnout/gateway/store"
 )
 
@@ -19,6 +20,7 @@ type finish struct {
 	alarm  bool
 	code   string
 	spare  time.Duration // the recipient
+	took   time.Duration // the provider; 0: it was not asked
 }
 
 // Run sends until ctx ends: at once, because a new process owns what the last one left behind, then on every hint, at the
@@ -44,51 +46,76 @@ func (b *Outbox) Run(ctx context.Context) error {
 
 // dispatch begins every send that may begin now and returns when to look again; the zero time is on a hint only.
 //
-// Tenants take turns, one send each, and so do the channels of a tenant: a tenant with much to send, or whose provider
-// hangs, keeps others from nothing but the places that it may hold, and these are at most half.
+// Tenants take turns by their shares (package fair), and so do the channels of a tenant: a tenant with much to send, or
+// whose provider hangs, keeps others from nothing but the places that it may hold. One that has no send under way gets its
+// first although all places are taken. Only who may have something to send is looked at.
 func (b *Outbox) dispatch(ctx context.Context) (next time.Time) {
 	defer b.recovered("the outbox")
 	now := b.Now()
-	b.settleFinished(now)
 	b.mu.Lock()
-	replaced := b.replaced
-	b.replaced = nil
+	replaced, woken := b.replaced, b.woken
+	b.replaced, b.woken = nil, nil
+	bound := b.bound
+	b.bound = 0
 	b.mu.Unlock()
+	b.settleFinished(ctx, now)
 	if replaced != nil {
 		b.lay(*replaced)
 	}
-	running := 0
-	for _, t := range b.tenants {
-		running += t.running
-	}
-	most := b.Sends
-	if len(b.tenants) > 1 {
-		most = max(1, most/2)
-	}
-	for progress := true; progress && ctx.Err() == nil; {
-		progress, next = false, time.Time{}
-		for _, t := range b.tenants {
-			if running >= b.Sends || t.running >= most {
-				continue
-			}
-			began, again := b.one(ctx, t, now)
-			if began {
-				progress = true
-				running++
-			}
-			if !again.IsZero() && (next.IsZero() || again.Before(next)) {
-				next = again
-			}
+	if bound > 0 {
+		b.Sends = bound
+		b.showBounds()
+		for _, l := range *b.lanes.Load() { // whoever was at a bound looks again
+			b.ring.Stir(l.tenant.flow)
 		}
 	}
-	if len(b.tenants) > 1 { // who begins changes from time to time
-		b.tenants = append(b.tenants[1:], b.tenants[0])
+	for _, l := range woken {
+		b.stir(ctx, l.tenant, now)
 	}
-	return next
+	for t := b.looks.due(now); t != nil && ctx.Err() == nil; t = b.looks.due(now) {
+		b.stir(ctx, t, now)
+	}
+	for b.running < b.Sends && ctx.Err() == nil {
+		f := b.ring.Next()
+		if f == nil {
+			break
+		}
+		b.one(ctx, f.Value, now)
+	}
+	return b.looks.next()
 }
 
-// one begins one send of a tenant, of the first of its channels in turn that may.
-func (b *Outbox) one(ctx context.Context, t *tenant, now time.Time) (began bool, next time.Time) {
+// stir notes that a tenant may have something to send. If it has no send under way it begins one.
+func (b *Outbox) stir(ctx context.Context, t *tenant, now time.Time) {
+	if len(t.lanes) == 0 {
+		return
+	}
+	b.ring.Stir(t.flow)
+	if t.running.Load() == 0 {
+		b.one(ctx, t, now)
+	}
+}
+
+// showBounds shows the tenants' bounds to Places.
+func (b *Outbox) showBounds() {
+	for _, l := range *b.lanes.Load() {
+		l.tenant.bound.Store(int64(b.most(l.tenant)))
+	}
+	b.total.Store(int64(b.Sends))
+}
+
+// most is how many sends a tenant may have under way.
+func (b *Outbox) most(t *tenant) int { return t.share.Of(b.Sends, b.tenants) }
+
+// one begins one send of a tenant, of the first of its channels in turn that may. A tenant that has none is out of the ring
+// until something happens, or for a time.
+func (b *Outbox) one(ctx context.Context, t *tenant, now time.Time) {
+	running := int(t.running.Load())
+	if running >= b.most(t) {
+		b.ring.Park(t.flow)
+		return
+	}
+	next := time.Time{}
 	for range t.lanes {
 		l := t.lanes[t.turn]
 		t.turn = (t.turn + 1) % len(t.lanes)
@@ -99,14 +126,22 @@ func (b *Outbox) one(ctx context.Context, t *tenant, now time.Time) (began bool,
 			b.Log.Error("looking for what to send", "channel", l.Key, "err", err)
 		}
 		if ok {
+			b.running++
+			t.running.Add(1)
+			b.ring.Charge(t.flow, fair.Cost(l.took))
 			b.begin(l, r)
-			return true, next
+			return
 		}
 		if !again.IsZero() && (next.IsZero() || again.Before(next)) {
 			next = again
 		}
 	}
-	return false, next
+	if running > 0 || !next.IsZero() {
+		b.ring.Park(t.flow)
+	} else {
+		b.ring.Rest(t.flow)
+	}
+	b.looks.at(t, next)
 }
 
 // begin runs an attempt on a goroutine of its own.
@@ -132,7 +167,7 @@ func (b *Outbox) finish(f finish) {
 }
 
 // settleFinished gives back the places of the sends that ended and draws what follows for their channels.
-func (b *Outbox) settleFinished(now time.Time) {
+func (b *Outbox) settleFinished(ctx context.Context, now time.Time) {
 	b.mu.Lock()
 	finished := b.finished
 	b.finished = nil
@@ -140,7 +175,11 @@ func (b *Outbox) settleFinished(now time.Time) {
 	for _, f := range finished {
 		l := f.lane
 		l.running--
-		l.tenant.running--
+		b.running--
+		l.tenant.running.Add(-1)
+		if f.took > 0 {
+			l.took = fair.Smooth(l.took, f.took)
+		}
 		l.dirty.Store(true) // the conversation may have more
 		current := (*b.lanes.Load())[laneKey{l.Tenant, l.Key}]
 		if current != nil {
@@ -179,6 +218,9 @@ func (b *Outbox) settleFinished(now time.Time) {
 			b.raise(Alarm{Tenant: l.Tenant.Name(), Channel: l.Key, Over: true})
 		}
 		l.publish(now)
+	}
+	for _, f := range finished { // when all that ended is settled
+		b.stir(ctx, f.lane.tenant, now)
 	}
 }
 

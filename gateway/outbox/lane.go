@@ -17,7 +17,9 @@ type lane struct {
 	policy  adapters.SendPolicy
 	tenant  *tenant
 	dirty   atomic.Bool // something may be due that the dispatcher does not know of
+	most    int         // sends under way
 	running int
+	took    time.Duration // of a send, smoothed
 	bucket  *rate.Limiter // nil: no pace
 	pace
 	breaker breaker
@@ -53,7 +55,7 @@ const page = 64
 // take returns a conversation whose head may be sent now. When there is none it returns when to look again; the zero time
 // is when something happens.
 func (l *lane) take(now time.Time, pending func(limit int) ([]store.Ref, int64, error)) (r store.Ref, ok bool, again time.Time, err error) {
-	if l.running >= l.policy.Concurrency {
+	if l.running >= l.most {
 		return r, false, again, nil // the end of a send looks again
 	}
 	if now.Before(l.rest) {
@@ -81,7 +83,6 @@ func (l *lane) take(now time.Time, pending func(limit int) ([]store.Ref, int64, 
 		l.bucket.AllowN(now, 1)
 	}
 	l.running++
-	l.tenant.running++
 	l.breaker.begins()
 	return r, true, again, nil
 }

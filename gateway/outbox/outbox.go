@@ -1,7 +1,7 @@
 // Package outbox sends what was said over push channels. A message's row was made durable in the commit that said it; from
 // there the way is:
 //
-//	Run     (dispatch.go)  whose turn it is: tenants in turn, channels in turn, within what each may take
+//	Run     (dispatch.go)  whose turn it is: tenants by their shares, channels in turn, within what each may take
 //	lane    (lane.go)      what one channel may take now: places, pace, breaker, rest
 //	attempt (attempt.go)   lease, send, settle: the attempt is durable before the send, its end after
 //	judge   (judge.go)     what an outcome means: pure
@@ -33,6 +33,7 @@ import (
 	"turnout/adapters"
 	"turnout/adapters/message"
 	"turnout/gateway/conversation"
+	"turnout/gateway/fair"
 	"turnout/gateway/fault"
 	"turnout/gateway/id"
 	"turnout/gateway/store"
@@ -52,6 +53,10 @@ type Channel struct {
 	Key    string
 	Tenant store.Tenant
 	Sender adapters.Sender
+	// Sends bounds the channel's sends under way, besides the adapter's own bound; 0: only that.
+	Sends int
+	// Share is what the tenant gets of the node's sends, the same for all its channels.
+	Share fair.Share
 }
 
 // Options are the parts and the settings of an outbox. Store, IDs and Now are required.
@@ -66,8 +71,8 @@ type Options struct {
 	Random func(n int64) int64
 	// Alarm is told when a channel needs an operator, and when it is well again. It must not block; nil logs.
 	Alarm func(Alarm)
-	// Sends bounds the sends under way on this node; 0: DefaultSends. One tenant takes at most half of them while there are
-	// others.
+	// Sends bounds the sends under way on this node; 0: DefaultSends. Bound changes it. A tenant of whose share nothing is
+	// said takes at most half of them while there are others.
 	Sends int
 }
 
@@ -85,8 +90,13 @@ type Alarm struct {
 // Outbox sends. Make one with New, let it work with Run, end it with Stop.
 type Outbox struct {
 	Options
-	tenants []*tenant // the dispatcher's
-	lanes   atomic.Pointer[map[laneKey]*lane]
+	lanes atomic.Pointer[map[laneKey]*lane]
+	// The dispatcher's: whose turn it is, who has to be looked at when, the number of tenants and of sends under way.
+	ring    fair.Ring[*tenant]
+	looks   looks
+	tenants int
+	running int
+	total   atomic.Int64 // Sends, as last seen
 	hints   io.Closer
 	wake    chan struct{} // capacity 1: look again
 
@@ -97,7 +107,9 @@ type Outbox struct {
 	mu       sync.Mutex
 	stopping bool
 	finished []finish   // since the dispatcher last looked
+	woken    []*lane    // likewise: that something may be due on
 	replaced *[]Channel // to put in the place of those that there are; nil: nothing
+	bound    int        // to put in the place of Sends; 0: nothing
 }
 
 type laneKey struct {
@@ -105,11 +117,17 @@ type laneKey struct {
 	channel string
 }
 
-// tenant is the channels of one tenant and how many of its sends run. The dispatcher's.
+// tenant is the channels of one tenant and how many of its sends run. The dispatcher's, but for running.
 type tenant struct {
+	share   fair.Share
+	flow    *fair.Flow[*tenant]
 	lanes   []*lane
 	turn    int // the lane to look at first
-	running int
+	running atomic.Int64
+	bound   atomic.Int64 // on running, as last seen
+	weight  atomic.Int64 // likewise
+	look    time.Time    // when to look at it again; zero: when something happens
+	place   int          // in looks; -1: none
 }
 
 // New returns an outbox. It does nothing by itself until Run. Sends live under ctx.
@@ -140,6 +158,17 @@ func (b *Outbox) Replace(channels []Channel) {
 	b.kick()
 }
 
+// Bound sets how many sends may be under way on this node; 0: DefaultSends. Those that are go on.
+func (b *Outbox) Bound(sends int) {
+	if sends <= 0 {
+		sends = DefaultSends
+	}
+	b.mu.Lock()
+	b.bound = sends
+	b.mu.Unlock()
+	b.kick()
+}
+
 // lay makes the lanes of channels.
 func (b *Outbox) lay(channels []Channel) {
 	was, lanes, by := map[laneKey]*lane{}, map[laneKey]*lane{}, map[store.Tenant]*tenant{}
@@ -149,16 +178,22 @@ func (b *Outbox) lay(channels []Channel) {
 	for _, l := range was {
 		by[l.Tenant] = l.tenant // its sends that are under way go on counting
 		l.tenant.lanes, l.tenant.turn = nil, 0
+		l.tenant.rest()
 	}
-	b.tenants = nil
+	b.ring, b.looks, b.tenants = fair.Ring[*tenant]{}, nil, 0
 	for _, c := range channels {
 		t := by[c.Tenant]
 		if t == nil {
 			t = new(tenant)
+			t.rest()
 			by[c.Tenant] = t
 		}
 		if len(t.lanes) == 0 {
-			b.tenants = append(b.tenants, t)
+			b.tenants++
+			t.share = c.Share
+			t.weight.Store(int64(max(1, c.Share.Weight)))
+			t.flow.Weigh(c.Share.Weight)
+			b.ring.Stir(t.flow) // every lane has to be looked at
 		}
 		key := laneKey{c.Tenant, c.Key}
 		l := was[key]
@@ -168,10 +203,15 @@ func (b *Outbox) lay(channels []Channel) {
 				l.counters = old.counters
 			}
 		}
+		l.most = l.policy.Concurrency
+		if c.Sends > 0 {
+			l.most = min(l.most, c.Sends)
+		}
 		t.lanes = append(t.lanes, l)
 		lanes[key] = l
 	}
 	b.lanes.Store(&lanes)
+	b.showBounds()
 	for key, l := range was {
 		if l.alarm && lanes[key] != l {
 			b.raise(Alarm{Tenant: l.Tenant.Name(), Channel: l.Key, Over: true})
@@ -197,16 +237,26 @@ func (b *Outbox) hint(h store.Hint) {
 	for i := range h.Events {
 		switch d := h.Events[i].Data.(type) {
 		case *conversation.Sent:
-			l.dirty.Store(true)
+			b.wakes(l)
+			return
 		case *conversation.StatusChanged:
 			if d.Status == message.Queued {
-				l.dirty.Store(true)
+				b.wakes(l)
+				return
 			}
 		}
 	}
-	if l.dirty.Load() {
-		b.kick()
+}
+
+// wakes has the dispatcher look at a lane.
+func (b *Outbox) wakes(l *lane) {
+	if l.dirty.Swap(true) {
+		return // it will
 	}
+	b.mu.Lock()
+	b.woken = append(b.woken, l)
+	b.mu.Unlock()
+	b.kick()
 }
 
 func (b *Outbox) kick() {

@@ -301,7 +301,7 @@ func TestShares(t *testing.T) {
 	w.build(nil, w.channel(w.tenant, sms, big), w.channel(globex, "globex.sms", small))
 	w.box.Sends = 4
 	for _, l := range *w.box.lanes.Load() {
-		l.policy.Concurrency = 100
+		l.most = 100
 	}
 	hold := make(chan struct{})
 	for _, p := range []*provider{big, small} {

@@ -116,6 +116,11 @@ func (w *world) move(d time.Duration) {
 // start lets an outbox with the channels work until stop or the end of the test.
 func (w *world) start(channels ...Channel) {
 	w.build(nil, channels...)
+	w.run()
+}
+
+// run lets the outbox work until stop or the end of the test.
+func (w *world) run() {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {

@@ -6,8 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -110,7 +112,7 @@ func (f *nodeFlags) rows(ctx context.Context, asJSON bool, path string, columns 
 	return w.Flush()
 }
 
-// cell is a value of a table: a list by commas, an object by its id.
+// cell is a value of a table: a list by commas, an object by its id, or by its fields if it has none.
 func cell(v any) string {
 	switch v := v.(type) {
 	case nil:
@@ -122,7 +124,14 @@ func cell(v any) string {
 		}
 		return strings.Join(parts, ",")
 	case map[string]any:
-		return cell(v["id"])
+		if id, ok := v["id"]; ok {
+			return cell(id)
+		}
+		var parts []string
+		for _, name := range slices.Sorted(maps.Keys(v)) {
+			parts = append(parts, name+" "+cell(v[name]))
+		}
+		return strings.Join(parts, " ")
 	case json.Number:
 		return v.String()
 	case float64:

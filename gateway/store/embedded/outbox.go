@@ -275,6 +275,20 @@ func (s *Store) Pending(ctx context.Context, t store.Tenant, channel string, now
 	return refs, next, nil
 }
 
+// Backlog counts the conversations of a channel that have rows which have not left, whenever they are due. It is not part of
+// store.Outbox: a store of several nodes would have to go through its lists for it.
+func (s *Store) Backlog(ctx context.Context, t store.Tenant, channel string) (int, error) {
+	if err := s.enter(ctx); err != nil {
+		return 0, err
+	}
+	defer s.life.RUnlock()
+	q := s.outbox.of(t, channel, false)
+	if q == nil {
+		return 0, nil
+	}
+	return q.len(), nil
+}
+
 // Lease implements store.Outbox.
 func (s *Store) Lease(ctx context.Context, r store.Ref, now, until int64) (store.LeasedRow, error) {
 	p, err := s.lockWrite(ctx, r)

@@ -107,6 +107,12 @@ func (s *schedule) next() (at int64, ok bool) {
 	return s.items[0].at, true
 }
 
+func (s *schedule) len() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.items)
+}
+
 func (s *schedule) clear() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
