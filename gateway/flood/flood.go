@@ -4,6 +4,10 @@
 // Handoffs are counted in slices of time. What is usual is the median of the slices before, which neither a past flood nor
 // a quiet night moves far; a flood is a slice's length of time with more than Factor times that, and never fewer than Least.
 // The counts live in memory: after a start there is no alarm until enough slices have passed to know what is usual.
+//
+// A handoff is counted on the way of its commit, so it costs the same however many there are: the median is found once a
+// slice, what is over is dropped from the front, and the rule that is named is looked for only when an alarm is raised and
+// every few seconds while it stands (Look).
 package flood
 
 import (
@@ -63,14 +67,42 @@ type counts struct {
 	slice   int64 // number of the slice that is being counted
 	current int
 	past    []int // whole slices, the oldest first
-	// recent are the instants of the handoffs in the last slice's length of time, and which rule made them.
-	recent []handoff
+	// usual is the median of past, once enough is known.
+	usual float64
+	known bool
+	// recent are the handoffs in the last slice's length of time, rules how many of them each rule made.
+	recent recent
+	rules  map[string]int
 	raised bool
+}
+
+// recent is a queue of handoffs.
+type recent struct {
+	list []handoff
+	head int // those before it are gone
 }
 
 type handoff struct {
 	at   time.Time
 	rule string
+}
+
+func (r *recent) len() int { return len(r.list) - r.head }
+
+func (r *recent) push(h handoff) { r.list = append(r.list, h) }
+
+// pop takes out the first if it was at from or before.
+func (r *recent) pop(from time.Time) (h handoff, ok bool) {
+	if r.len() == 0 || r.list[r.head].at.After(from) {
+		return h, false
+	}
+	h, r.list[r.head] = r.list[r.head], handoff{}
+	if r.head++; 2*r.head >= len(r.list) { // the half that is gone pays for moving the other
+		n := copy(r.list, r.list[r.head:])
+		clear(r.list[n:])
+		r.list, r.head = r.list[:n], 0
+	}
+	return h, true
 }
 
 // New returns a watch that raises its alarms on board.
@@ -85,10 +117,13 @@ func (w *Watch) Handoff(tenant, rule string) {
 	now := w.now()
 	c := w.at(tenant, now)
 	c.current++
-	if len(c.recent) < mostRecent {
-		c.recent = append(c.recent, handoff{now, rule})
+	if c.recent.len() < mostRecent {
+		c.recent.push(handoff{now, rule})
+		c.rules[rule]++
 	}
-	w.judge(tenant, c, now)
+	if !c.raised || !c.over(w.s) { // while it stands Look says how it goes on
+		w.judge(tenant, c)
+	}
 }
 
 // mostRecent bounds the memory of a flood: beyond it nobody needs a better estimate.
@@ -100,7 +135,7 @@ func (w *Watch) Look() {
 	defer w.mu.Unlock()
 	now := w.now()
 	for tenant := range w.tenants {
-		w.judge(tenant, w.at(tenant, now), now)
+		w.judge(tenant, w.at(tenant, now))
 	}
 }
 
@@ -109,9 +144,10 @@ func (w *Watch) at(tenant string, now time.Time) *counts {
 	slice := now.UnixNano() / int64(w.s.Slice)
 	c := w.tenants[tenant]
 	if c == nil {
-		c = &counts{slice: slice}
+		c = &counts{slice: slice, rules: map[string]int{}}
 		w.tenants[tenant] = c
 	}
+	moved := c.slice < slice
 	for ; c.slice < slice; c.slice++ {
 		c.past = append(c.past, c.current)
 		c.current = 0
@@ -122,39 +158,45 @@ func (w *Watch) at(tenant string, now time.Time) *counts {
 			c.slice = slice - int64(w.s.Slices)
 		}
 	}
-	from := now.Add(-w.s.Slice)
-	first := slices.IndexFunc(c.recent, func(h handoff) bool { return h.at.After(from) })
-	if first < 0 {
-		first = len(c.recent)
+	if moved {
+		c.usual, c.known = median(c.past, w.s.Known)
 	}
-	c.recent = slices.Delete(c.recent, 0, first)
+	from := now.Add(-w.s.Slice)
+	for h, ok := c.recent.pop(from); ok; h, ok = c.recent.pop(from) {
+		if c.rules[h.rule]--; c.rules[h.rule] == 0 {
+			delete(c.rules, h.rule)
+		}
+	}
 	return c
 }
 
+// line is how many handoffs are no flood yet.
+func (c *counts) line(s Settings) float64 { return max(s.Factor*c.usual, float64(s.Least-1)) }
+
+// over reports whether there is a flood.
+func (c *counts) over(s Settings) bool { return c.known && float64(c.recent.len()) > c.line(s) }
+
 // judge raises or clears the alarm. It is over when there are no more than half of what raised it.
-func (w *Watch) judge(tenant string, c *counts, now time.Time) {
-	usual, known := w.usual(c)
-	line := max(w.s.Factor*usual, float64(w.s.Least-1))
-	n := float64(len(c.recent))
+func (w *Watch) judge(tenant string, c *counts) {
 	switch {
-	case known && n > line:
+	case c.over(w.s):
 		c.raised = true
 		w.board.Raise(alarm.Alarm{Name: Name, Tenant: tenant, Reason: fmt.Sprintf(
 			"%d handoffs in %v; usual are %.0f. Most are by %s: look whether it matches too much, or whether a bot fails",
-			len(c.recent), w.s.Slice, usual, most(c.recent))})
-	case c.raised && n <= line/2:
+			c.recent.len(), w.s.Slice, c.usual, most(c.rules))})
+	case c.raised && float64(c.recent.len()) <= c.line(w.s)/2:
 		c.raised = false
 		w.board.Clear(Name, tenant, "")
 	}
 }
 
-// usual is the median of the past slices. Slices that were counted during a flood are in it: the median holds against half
-// of them.
-func (w *Watch) usual(c *counts) (median float64, known bool) {
-	if len(c.past) < w.s.Known {
+// median of the past slices, if there are as many as it takes to know. Slices that were counted during a flood are in it: the
+// median holds against half of them.
+func median(past []int, known int) (float64, bool) {
+	if len(past) < known {
 		return 0, false
 	}
-	sorted := slices.Sorted(slices.Values(c.past))
+	sorted := slices.Sorted(slices.Values(past))
 	mid := len(sorted) / 2
 	if len(sorted)%2 == 1 {
 		return float64(sorted[mid]), true
@@ -163,13 +205,10 @@ func (w *Watch) usual(c *counts) (median float64, known bool) {
 }
 
 // most is the rule that made most of the handoffs.
-func most(recent []handoff) string {
-	n := map[string]int{}
-	best := ""
-	for _, h := range recent {
-		n[h.rule]++
-		if n[h.rule] > n[best] || n[h.rule] == n[best] && h.rule < best {
-			best = h.rule
+func most(rules map[string]int) (best string) {
+	for rule, n := range rules {
+		if n > rules[best] || n == rules[best] && rule < best {
+			best = rule
 		}
 	}
 	return best
