@@ -167,9 +167,14 @@ func Restore(ctx context.Context, o Options, from string, lists []string, line f
 	return last, err
 }
 
-// CheckStore reads everything in the store of a node that does not run.
+// CheckStore reads everything in the store of a node that does not run, or in one that nodes share.
 func CheckStore(ctx context.Context, o Options) (last StorageLine, err error) {
-	s, err := openEmbedded(o.withDefaults())
+	o = o.withDefaults()
+	root, err := rootKey(o, o.Config)
+	if err != nil {
+		return last, err
+	}
+	s, err := openStore(ctx, o, o.Config, root, id.NewSource(o.Rand, o.Now), toRead)
 	if err != nil {
 		return last, err
 	}

@@ -48,7 +48,7 @@ type checker struct {
 }
 
 func (c *checker) fault(format string, args ...any) {
-	c.rep.Faults = append(c.rep.Faults, fmt.Sprintf(format, args...))
+	c.rep.Fault(format, args...)
 }
 
 // lists are the members of the partitions' lists. What a conversation demands is taken out; what is left nobody demands.

@@ -61,6 +61,30 @@ func Start(t testing.TB, settings ...string) *Server {
 	return s
 }
 
+// Replica starts a replica of a server and returns when it follows it.
+func Replica(t testing.TB, of *Server, settings ...string) *Server {
+	t.Helper()
+	s := Start(t, append([]string{"--replicaof", "127.0.0.1 " + fmt.Sprint(of.port)}, settings...)...)
+	s.Info("replication", func(info string) bool { return strings.Contains(info, "master_link_status:up") })
+	return s
+}
+
+// Info waits until a section of what the server says of itself is as wanted.
+func (s *Server) Info(section string, want func(string) bool) {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), startWithin)
+	defer cancel()
+	c := goredis.NewClient(&goredis.Options{Addr: s.Addr(), Protocol: 2, DisableIdentity: true})
+	defer c.Close()
+	for ctx.Err() == nil {
+		if info, err := c.Info(ctx, section).Result(); err == nil && want(info) {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	s.t.Fatalf("the server's %s is not as wanted within %v", section, startWithin)
+}
+
 // Addr returns the server's address.
 func (s *Server) Addr() string { return fmt.Sprintf("127.0.0.1:%d", s.port) }
 
@@ -80,10 +104,18 @@ func (s *Server) Kill() {
 	s.cmd = nil
 }
 
-// Restart starts a killed server again, in its folder and on its port.
+// Restart starts a killed server again, in its folder and on its port. A replica is a replica again until Promote.
 func (s *Server) Restart() {
 	s.t.Helper()
 	s.start(s.port)
+}
+
+// Promote makes a replica a primary.
+func (s *Server) Promote() {
+	s.t.Helper()
+	if err := s.Client().Do(context.Background(), "REPLICAOF", "NO", "ONE").Err(); err != nil {
+		s.t.Fatal(err)
+	}
 }
 
 // Client returns a client of the server, closed with the test.

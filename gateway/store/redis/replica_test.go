@@ -1,0 +1,130 @@
+package redis_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"turnout/gateway/store"
+	"turnout/gateway/store/redis"
+	"turnout/gateway/store/redis/redistest"
+	"turnout/gateway/store/storetest"
+)
+
+// everysec are the settings of a server that relies on its replicas.
+func everysec() []string {
+	return []string{"--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction", "--repl-diskless-sync-delay", "0"}
+}
+
+// worked lets a load work until so many messages are acknowledged or the store takes no more.
+func worked(t *testing.T, s *redis.Store, load *storetest.Load, acks int, seed uint64) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	until := len(load.Acked()) + acks
+	load.OnAck = func(storetest.Acked) {
+		if len(load.Acked()) >= until {
+			cancel()
+		}
+	}
+	load.Run(ctx, s, 4, seed)
+}
+
+// survivor opens the store on the replica after the primary has died with all that it had.
+func survivor(t *testing.T, primary, replica *redistest.Server, o redis.Options) *redis.Store {
+	t.Helper()
+	primary.Kill()
+	replica.Restart()
+	replica.Promote()
+	o.Addr, o.Wait, o.AllowUnsafe = replica.Addr(), 0, true
+	o.Patience = 0
+	return open(t, o)
+}
+
+// TestReplicaStopped: with a replica to wait for that is gone, nothing is acknowledged and nothing is shown; when it is
+// back the same step turns out to be done. When the primary dies instead, the replica has everything that was acknowledged.
+func TestReplicaStopped(t *testing.T) {
+	primary := redistest.Start(t, everysec()...)
+	replica := redistest.Replica(t, primary, everysec()...)
+	o := options(primary, time.Now)
+	o.Wait, o.WaitFor, o.Patience = 1, 100*time.Millisecond, 50*time.Millisecond
+	s := open(t, o)
+	if h := s.Health(t.Context()); !h.OK || h.Level != "redis, wait=1, aof=everysec" {
+		t.Errorf("health: %+v", h)
+	}
+	load := storetest.NewLoad(time.Now)
+	worked(t, s, load, 60, 1)
+	acked := len(load.Acked())
+	if acked < 60 {
+		t.Fatalf("%d messages were acknowledged with a replica", acked)
+	}
+	replica.Kill()
+	primary.Info("replication", func(info string) bool { return !strings.Contains(info, "state=online") })
+	ten, err := store.NewTenant("acme")
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = s.Publish(t.Context(), ten, "rules", 0, store.VersionedDoc{Body: []byte("x")})
+	if !errors.Is(err, store.ErrUnknown) && !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("publishing without a replica: %v", err)
+	}
+	if _, err := s.Current(t.Context(), ten, "rules"); !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("what no replica has is shown: %v", err)
+	}
+	if h := s.Health(t.Context()); h.OK || h.Reason == "" {
+		t.Errorf("health without a replica: %+v", h)
+	}
+	worked(t, s, load, 1000, 2)
+	if n := len(load.Acked()); n != acked {
+		t.Errorf("%d messages were acknowledged without a replica", n-acked)
+	}
+	after := survivor(t, primary, replica, o)
+	lost, faults, err := load.Lost(t.Context(), after, load.Acked())
+	if err != nil || lost != 0 || len(faults) != 0 {
+		t.Errorf("%d of %d acknowledged messages are gone, %v, %v", lost, acked, faults, err)
+	}
+}
+
+// TestReplicaStoppedControl does the same without waiting: what was acknowledged meanwhile is gone, and the test sees it.
+func TestReplicaStoppedControl(t *testing.T) {
+	primary := redistest.Start(t, everysec()...)
+	replica := redistest.Replica(t, primary, everysec()...)
+	o := options(primary, time.Now)
+	o.AllowUnsafe = true
+	s := open(t, o)
+	load := storetest.NewLoad(time.Now)
+	worked(t, s, load, 60, 1)
+	replica.Kill()
+	worked(t, s, load, 60, 2)
+	after := survivor(t, primary, replica, o)
+	if lost, _, err := load.Lost(t.Context(), after, load.Acked()); err != nil || lost == 0 {
+		t.Errorf("%d of %d acknowledged messages are gone, want some, %v", lost, len(load.Acked()), err)
+	}
+}
+
+// TestReplicaBack: a step that no replica had confirmed is done once when one is back, under its own operation.
+func TestReplicaBack(t *testing.T) {
+	primary := redistest.Start(t, everysec()...)
+	replica := redistest.Replica(t, primary, everysec()...)
+	o := options(primary, time.Now)
+	o.Wait, o.WaitFor, o.Patience = 1, 100*time.Millisecond, 50*time.Millisecond
+	s := open(t, o)
+	load := storetest.NewLoad(time.Now)
+	worked(t, s, load, 10, 1)
+	replica.Kill()
+	primary.Info("replication", func(info string) bool { return !strings.Contains(info, "state=online") })
+	worked(t, s, load, 10, 2)
+	replica.Restart()
+	replica.Info("replication", func(info string) bool { return strings.Contains(info, "master_link_status:up") })
+	recovered(t, s)
+	before := len(load.Acked())
+	worked(t, s, load, 10, 3)
+	if n := len(load.Acked()) - before; n < 10 {
+		t.Errorf("%d messages were acknowledged with the replica back", n)
+	}
+	if lost, faults, err := load.Lost(t.Context(), s, load.Acked()); err != nil || lost != 0 || len(faults) != 0 {
+		t.Errorf("%d are gone, %v, %v", lost, faults, err)
+	}
+}
