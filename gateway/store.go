@@ -1,12 +1,12 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"path/filepath"
 	"time"
@@ -93,7 +93,7 @@ func storeDir(cfg *config.Config) string { return filepath.Join(cfg.Data, "store
 // storeName says where the store is, for people.
 func storeName(cfg *config.Config) string {
 	if cfg.Store.Kind == "redis" {
-		return "on redis at " + cfg.Store.Address
+		return "on redis at " + cmp.Or(cfg.Store.Address, cfg.Store.Master)
 	}
 	return storeDir(cfg)
 }
@@ -102,7 +102,7 @@ func storeName(cfg *config.Config) string {
 func redisOptions(o Options, cfg *config.Config) (redis.Options, error) {
 	s := cfg.Store
 	ro := redis.Options{
-		Addr: s.Address, Username: s.Username, Prefix: s.Prefix, Wait: s.Wait, AllowUnsafe: s.AllowUnsafe, MaxSkew: maxSkew, Blobs: s.Blobs,
+		Addr: s.Address, Sentinels: s.Sentinels, Master: s.Master, Username: s.Username, Prefix: s.Prefix, Wait: s.Wait, AllowUnsafe: s.AllowUnsafe, MaxSkew: maxSkew, Blobs: s.Blobs,
 	}
 	if ro.Blobs == "" {
 		ro.Blobs = filepath.Join(cfg.Data, "blobs")
@@ -117,11 +117,8 @@ func redisOptions(o Options, cfg *config.Config) (redis.Options, error) {
 		}
 	}
 	if s.TLS {
-		host, _, err := net.SplitHostPort(s.Address)
-		if err != nil {
-			return ro, fmt.Errorf("reading the address of the store: %w", err)
-		}
-		ro.TLS = &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12}
+		// The name of each server that is connected to is the one that its certificate has to hold.
+		ro.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
 	}
 	return ro, nil
 }

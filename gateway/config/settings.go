@@ -42,10 +42,13 @@ type Store struct {
 	ReserveBytes int64 `yaml:"reserve_bytes"`
 
 	// Address is the server's, "host:port"; Username and Password sign in to it, TLS encrypts the way there.
-	Address  string             `yaml:"address"`
-	Username string             `yaml:"username"`
-	Password adapters.SecretRef `yaml:"password"`
-	TLS      bool               `yaml:"tls"`
+	Address string `yaml:"address"`
+	// Sentinels, "host:port" each, know in the place of Address which server is the primary that they watch as Master.
+	Sentinels []string           `yaml:"sentinels"`
+	Master    string             `yaml:"master"`
+	Username  string             `yaml:"username"`
+	Password  adapters.SecretRef `yaml:"password"`
+	TLS       bool               `yaml:"tls"`
 	// Prefix begins every key; "turnout:" by default.
 	Prefix string `yaml:"prefix"`
 	// Wait is the number of replicas that must have a write before it is acknowledged.
@@ -228,7 +231,7 @@ func (l *loader) checkSettings(whole Section, s *Settings) {
 }
 
 // redisKeys are those of a store's settings that only a Redis store has.
-var redisKeys = []string{"address", "username", "password", "tls", "prefix", "wait", "allow_unsafe", "blobs"}
+var redisKeys = []string{"address", "sentinels", "master", "username", "password", "tls", "prefix", "wait", "allow_unsafe", "blobs"}
 
 // mostReplicas bounds how many replicas can be waited for.
 const mostReplicas = 16
@@ -252,10 +255,24 @@ func (l *loader) checkStore(store Section, s *Store) {
 	if store.sub("reserve_bytes").node != nil {
 		l.faults.add(store.find("reserve_bytes"), `reserve_bytes is for a store of "kind: embedded"; the server's memory is bounded by its maxmemory`)
 	}
-	if l.need(store, "address", `name the server, such as "address: redis.internal:6379"`); s.Address != "" {
-		host, port, err := net.SplitHostPort(s.Address)
-		if n, bad := strconv.ParseUint(port, 10, 16); err != nil || host == "" || bad != nil || n == 0 {
+	if store.sub("sentinels").node == nil {
+		if l.need(store, "address", `name the server, such as "address: redis.internal:6379"`); s.Address != "" && !isServer(s.Address) {
 			l.faults.add(store.find("address"), `address must be a host and a port, such as "redis.internal:6379"`)
+		}
+		if s.Master != "" {
+			l.faults.add(store.find("master"), `master is what sentinels call the primary; list them, such as "sentinels: [sentinel-1.internal:26379]"`)
+		}
+	} else {
+		if l.need(store, "master", `write what the sentinels call the primary, such as "master: turnout"`); s.Address != "" {
+			l.faults.add(store.find("address"), "address and sentinels exclude each other: sentinels say where the primary is")
+		}
+		if len(s.Sentinels) == 0 {
+			l.faults.add(store.find("sentinels"), `list the sentinels, such as "sentinel-1.internal:26379"`)
+		}
+		for i, a := range s.Sentinels {
+			if !isServer(a) {
+				l.faults.add(store.find("sentinels", strconv.Itoa(i)), `a sentinel is a host and a port, such as "sentinel-1.internal:26379"`)
+			}
 		}
 	}
 	l.notSealed(store, "password", s.Password)
@@ -268,6 +285,13 @@ func (l *loader) checkStore(store Section, s *Store) {
 	if s.Wait < 0 || s.Wait > mostReplicas {
 		l.faults.add(store.find("wait"), "wait must lie between 0 and %d", mostReplicas)
 	}
+}
+
+// isServer reports whether a is the address of a server: a host, by name or number, and a port.
+func isServer(a string) bool {
+	host, port, err := net.SplitHostPort(a)
+	n, bad := strconv.ParseUint(port, 10, 16)
+	return err == nil && host != "" && bad == nil && n != 0
 }
 
 // checkSendTo says what is wrong with where copies of checkpoints shall go.

@@ -39,6 +39,15 @@ func (silent) Printf(context.Context, string, ...any) {}
 func newDB(o Options) *db {
 	silence()
 	d := &db{scripts: newScripts(), wait: o.Wait, waitFor: o.WaitFor, patience: o.Patience, closed: make(chan struct{})}
+	if len(o.Sentinels) > 0 {
+		d.client = goredis.NewFailoverClient(&goredis.FailoverOptions{
+			MasterName: o.Master, SentinelAddrs: o.Sentinels, Username: o.Username, Password: o.Password, DB: o.DB, TLSConfig: o.TLS,
+			MaxRetries: -1, DialerRetries: 1, DialTimeout: time.Second, ReadTimeout: readTimeout, WriteTimeout: readTimeout,
+			ContextTimeoutEnabled: true, DisableIdentity: true, Protocol: 2,
+			OnConnect: d.connected,
+		})
+		return d
+	}
 	d.client = goredis.NewClient(&goredis.Options{
 		Addr: o.Addr, Username: o.Username, Password: o.Password, DB: o.DB, TLSConfig: o.TLS,
 		MaxRetries: -1, DialerRetries: 1, DialTimeout: time.Second, ReadTimeout: readTimeout, WriteTimeout: readTimeout,
@@ -56,6 +65,9 @@ func (d *db) connected(ctx context.Context, c *goredis.Conn) error {
 		}
 		return nil
 	})
+	if err != nil && strings.HasPrefix(err.Error(), "ERR unknown command") {
+		return nil // a sentinel, which is asked where the primary is
+	}
 	return err
 }
 

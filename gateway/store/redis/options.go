@@ -15,10 +15,13 @@ import (
 	"turnout/gateway/id"
 )
 
-// Options say which Redis holds the store and how. Addr, Root, IDs and Now are required.
+// Options say which Redis holds the store and how. Addr or Sentinels, Root, IDs and Now are required.
 type Options struct {
-	// Addr is "host:port" of the server.
-	Addr string
+	// Addr is "host:port" of the server. In its place Sentinels name the primary that they watch as Master: then the store
+	// goes on with the one that takes over.
+	Addr      string
+	Sentinels []string
+	Master    string
 	// Username and Password sign in, where the server asks for it. TLS, when set, is how to connect.
 	Username, Password string
 	TLS                *tls.Config
@@ -76,8 +79,10 @@ const minKnown = 8 * 24 * time.Hour
 
 func (o Options) withDefaults() (Options, error) {
 	switch {
-	case o.Addr == "":
+	case o.Addr == "" && len(o.Sentinels) == 0:
 		return o, errors.New("opening store: no address of a redis server")
+	case len(o.Sentinels) > 0 && (o.Addr != "" || o.Master == ""):
+		return o, errors.New("opening store: sentinels need the name of the primary that they watch, and no address of a server")
 	case o.IDs == nil || o.Now == nil:
 		return o, errors.New("opening store: no source of ids or no clock")
 	case o.Wait < 0:

@@ -16,6 +16,7 @@
 package redis
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -84,7 +85,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	s.tenants.byName = map[string]*seal.Tenant{}
 	s.blobs = &Blobs{s: s, dir: blob.New(o.FS, o.Blobs)}
 	if err := s.begin(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("opening store on redis at %s: %w", o.Addr, err), s.db.close())
+		return nil, errors.Join(fmt.Errorf("opening store on redis at %s: %w", cmp.Or(o.Addr, o.Master), err), s.db.close())
 	}
 	listening, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s.stop = stop

@@ -3,6 +3,7 @@ package redis_test
 import (
 	"context"
 	"errors"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -126,5 +127,52 @@ func TestReplicaBack(t *testing.T) {
 	}
 	if lost, faults, err := load.Lost(t.Context(), s, load.Acked()); err != nil || lost != 0 || len(faults) != 0 {
 		t.Errorf("%d are gone, %v, %v", lost, faults, err)
+	}
+}
+
+// failovers is how many primaries are killed.
+func failovers() int {
+	if os.Getenv("TURNOUT_SCALE") == "full" {
+		return 20
+	}
+	return 1
+}
+
+// TestFailover kills the primary that sentinels watch: the store goes on with the replica that takes over, and everything
+// that was acknowledged before is there. What was the primary comes back as a replica.
+func TestFailover(t *testing.T) {
+	primary := redistest.Start(t, everysec()...)
+	servers := []*redistest.Server{primary, redistest.Replica(t, primary, everysec()...), redistest.Replica(t, primary, everysec()...)}
+	o := options(primary, time.Now)
+	o.Addr, o.Sentinels, o.Master = "", redistest.Sentinels(t, primary, 3), "main"
+	o.Wait, o.WaitFor = 2, 200*time.Millisecond // both: whichever takes over has it
+	s := open(t, o)
+	load := storetest.NewLoad(time.Now)
+	for n := range failovers() {
+		worked(t, s, load, 50, uint64(n))
+		var dead *redistest.Server
+		for _, server := range servers {
+			if role, err := server.Client().Do(t.Context(), "ROLE").Slice(); err == nil && role[0] == "master" {
+				dead = server
+			}
+		}
+		if dead == nil {
+			t.Fatal("there is no primary")
+		}
+		before := len(load.Acked())
+		done := make(chan struct{})
+		go func() { defer close(done); worked(t, s, load, 1000, uint64(100+n)) }()
+		for len(load.Acked()) < before+10 { // it dies while customers write
+			time.Sleep(time.Millisecond)
+		}
+		dead.Kill()
+		<-done
+		dead.Restart()
+		recovered(t, s)
+		worked(t, s, load, 20, uint64(200+n))
+		lost, faults, err := load.Lost(t.Context(), s, load.Acked())
+		if err != nil || lost != 0 || len(faults) != 0 {
+			t.Fatalf("failover %d: %d of %d acknowledged messages are gone, %v, %v", n, lost, len(load.Acked()), faults, err)
+		}
 	}
 }

@@ -44,7 +44,29 @@ type Server struct {
 	dir  string
 	port int
 	args []string
+	conf string // the content of a file of settings, for a sentinel; %d is its port
 	cmd  *exec.Cmd
+}
+
+// Sentinels starts sentinels that watch a server under the name "main", and returns their addresses. They take a server
+// for dead after a second.
+func Sentinels(t testing.TB, of *Server, n int) (addrs []string) {
+	t.Helper()
+	var all []*Server
+	for range n {
+		s := &Server{t: t, bin: Find(t), dir: t.TempDir(), conf: "port %d\nbind 127.0.0.1\n" + fmt.Sprintf(
+			"sentinel monitor main 127.0.0.1 %d %d\nsentinel down-after-milliseconds main 1000\nsentinel failover-timeout main 10000\n", of.port, n/2+1)}
+		s.start(0)
+		t.Cleanup(s.Kill)
+		all = append(all, s)
+		addrs = append(addrs, s.Addr())
+	}
+	for _, s := range all { // each knows the replicas and the others
+		s.Info("sentinel", func(info string) bool {
+			return strings.Contains(info, fmt.Sprintf("sentinels=%d", n)) && !strings.Contains(info, "slaves=0")
+		})
+	}
+	return addrs
 }
 
 // Durable are the settings under which nothing acknowledged is lost when the process dies.
@@ -156,6 +178,13 @@ func (s *Server) try(port int) bool {
 		"--bind", "127.0.0.1", "--port", fmt.Sprint(port), "--dir", s.dir, "--save", "", "--daemonize", "no",
 		"--logfile", filepath.Join(s.dir, "server.log"), "--loglevel", "notice",
 	}, s.args...)
+	if s.conf != "" {
+		file := filepath.Join(s.dir, "sentinel.conf")
+		if err := os.WriteFile(file, fmt.Appendf(nil, s.conf, port), 0o600); err != nil {
+			s.t.Fatal(err)
+		}
+		args = []string{file, "--sentinel", "--dir", s.dir, "--logfile", filepath.Join(s.dir, "server.log")}
+	}
 	s.cmd = exec.Command(s.bin, args...)
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatalf("starting %s: %v", s.bin, err)
