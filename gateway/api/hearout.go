@@ -9,7 +9,7 @@ import (
 )
 
 // mostHeard bounds what is read of a body after its request was refused.
-const mostHeard = 64 << 20
+const mostHeard = 32 << 20
 
 // smallRest is what fasthttp reads by itself of a body that a handler has left, and goes on with the connection.
 const smallRest = 256 << 10
