@@ -32,6 +32,8 @@ GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 CACHE     := $(CURDIR)/.cache
 LEGACYBOT := deploy/testbed/legacybot
 LEGACYBOT_READY := $(LEGACYBOT)/node_modules/.package-lock.json
+MODEL := deploy/testbed/model
+MODEL_READY := $(MODEL)/node_modules/.package-lock.json
 OPENAPI := deploy/testbed/openapi
 OPENAPI_READY := $(OPENAPI)/node_modules/.package-lock.json
 BROWSER := deploy/testbed/browser
@@ -50,6 +52,8 @@ export CHROMIUM
 export TURNOUT_LEGACYBOT := $(CURDIR)/$(LEGACYBOT)
 # So is the folder with the client generator.
 export TURNOUT_OPENAPI := $(CURDIR)/$(OPENAPI)
+# And the folder with the server that stands in the place of a model.
+export TURNOUT_MODEL := $(CURDIR)/$(MODEL)
 # And those of the shared store this server; with the variable a missing one is a failure.
 export TURNOUT_REDIS := $(REDIS)
 # And so do those that put proxies before the gateway.
@@ -74,7 +78,7 @@ build: need-go $(WEB_BUILT) ## build bin/turnout with its web apps
 	@CGO_ENABLED=0 go build -trimpath -o bin/turnout ./gateway/cmd/turnout
 
 .PHONY: test
-test: need-go need-curl need-redis need-proxies $(LEGACYBOT_READY) $(OPENAPI_READY) $(WEB_BUILT) ## run all tests; installs what they need
+test: need-go need-curl need-redis need-proxies $(LEGACYBOT_READY) $(MODEL_READY) $(OPENAPI_READY) $(WEB_BUILT) ## run all tests; installs what they need
 	@TURNOUT_WEB_BUILT=1 go test -timeout 12m $(TESTFLAGS) ./...
 	@$(MAKE) --no-print-directory test-web test-browser
 
@@ -90,7 +94,7 @@ race: need-go need-gcc need-redis ## run the tests of the concurrent packages wi
 	@CGO_ENABLED=1 go test -race -short -timeout 20m $(TESTFLAGS) $(RACE_DIRS:%=./%/...)
 
 .PHONY: soak
-soak: need-go need-curl need-redis need-proxies $(LEGACYBOT_READY) $(OPENAPI_READY) ## run the long tests at full scale (hours)
+soak: need-go need-curl need-redis need-proxies $(LEGACYBOT_READY) $(MODEL_READY) $(OPENAPI_READY) ## run the long tests at full scale (hours)
 	@TURNOUT_SCALE=full go test -count=1 -timeout 6h $(TESTFLAGS) ./adapters/... ./gateway/...
 
 .PHONY: bench
