@@ -90,7 +90,7 @@ func (g *Gateway) stored(ctx context.Context) (digest [sha256.Size]byte, err err
 // publishFirst is publish at the start of a node. Nodes that start at once publish the same; who comes second finds it there.
 func (g *Gateway) publishFirst(ctx context.Context) (out resource.Applied, err error) {
 	for range 8 {
-		if out, err = g.publish(ctx, g.running, ""); !g.store.shared || !errors.Is(err, store.ErrStale) {
+		if out, err = g.publish(ctx, g.running, "", newHalfway()); !g.store.shared || !errors.Is(err, store.ErrStale) {
 			return out, err
 		}
 		if g.running.sets, err = setsOf(ctx, g.store); err != nil {

@@ -95,6 +95,7 @@ type Gateway struct {
 	changing sync.Mutex // one change of the configuration at a time; guards what follows
 	running  *assembly
 	followed [sha256.Size]byte // see follow
+	halfway  *halfway          // of a change that failed and has to be taken back; nil: there is none
 	retired  map[io.Closer]*time.Timer
 	stopped  bool
 }

@@ -26,6 +26,7 @@ import (
 	"turnout/gateway/api/client"
 	"turnout/gateway/api/local"
 	"turnout/gateway/config"
+	"turnout/gateway/fault"
 )
 
 // bot is a bot on loopback. Its answers name it; the last request is kept.
@@ -78,6 +79,7 @@ type node struct {
 	dir      string
 	logs     *logged
 	document *apitest.Document
+	faults   fault.Injector // from the next start on
 }
 
 type logged struct {
@@ -148,7 +150,7 @@ func (n *node) start() {
 		n.t.Fatal(err)
 	}
 	n.Gateway, err = gateway.New(context.Background(), gateway.Options{
-		Config: cfg, Registry: builtin.Registry(), Log: slog.New(slog.NewTextHandler(n.logs, nil)),
+		Config: cfg, Registry: builtin.Registry(), Log: slog.New(slog.NewTextHandler(n.logs, nil)), Faults: n.faults,
 	})
 	if err != nil {
 		n.t.Fatal(err)

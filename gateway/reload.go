@@ -17,7 +17,7 @@ import (
 )
 
 // Reload reads the files again and puts what they say into force, all of it or nothing: on an error the running
-// configuration goes on. Conversations and turns under way are not disturbed; streams of a channel that has changed end,
+// configuration goes on, and the store has it (see halfway.go). Conversations and turns under way are not disturbed; streams of a channel that has changed end,
 // and their clients come back by themselves. by is who asked for it. Errors are those of config.Load and New.
 func (g *Gateway) Reload(ctx context.Context, by string) (resource.Applied, error) {
 	return g.changeConfig(ctx, by, func(stored []config.Stored) (*config.Config, error) { return g.running.cfg.Again(stored) }, nil)
@@ -51,6 +51,9 @@ func (g *Gateway) changeConfig(
 	if g.stopped {
 		return resource.Applied{}, fmt.Errorf("changing the configuration: the node is stopping: %w", store.ErrUnavailable)
 	}
+	if err := g.takeBack(ctx); err != nil {
+		return resource.Applied{}, fmt.Errorf("a change before this one failed halfway: %w", err)
+	}
 	sets, err := setsOf(ctx, g.store)
 	if err != nil {
 		return resource.Applied{}, err
@@ -76,10 +79,11 @@ func (g *Gateway) changeConfig(
 		g.closeParts(next, old)
 		return resource.Applied{}, fmt.Errorf("mounting the channels: %w", err)
 	}
-	applied, err := g.publish(ctx, next, by)
+	done := newHalfway()
+	applied, err := g.publish(ctx, next, by, done)
 	if err != nil {
 		g.closeParts(next, old)
-		return resource.Applied{}, err
+		return resource.Applied{}, g.failed(ctx, done, err)
 	}
 	g.rules.keep(next.cfg.Tenants)
 	g.pipeline.Replace(next.list)
@@ -111,8 +115,8 @@ func storedOf(sets map[string]resource.Version) (out []config.Stored) {
 }
 
 // publish makes an assembly's sets and rules the newest versions in the store. Tenants that are gone get a version with
-// nothing in it.
-func (g *Gateway) publish(ctx context.Context, a *assembly, by string) (out resource.Applied, err error) {
+// nothing in it. On an error done has what may have been written.
+func (g *Gateway) publish(ctx context.Context, a *assembly, by string, done *halfway) (out resource.Applied, err error) {
 	now := g.o.Now().UnixMilli()
 	sets := maps.Clone(a.sets)
 	put := func(name, digest string, resources []config.Resource) error {
@@ -123,7 +127,11 @@ func (g *Gateway) publish(ctx context.Context, a *assembly, by string) (out reso
 		before := a.sets[name]
 		after, err := resource.Publish(ctx, g.store, handle, before, digest, resources, by, now)
 		if err != nil {
+			done.sets[name] = rewritten{before, resource.Version{N: before.N + 1, Digest: digest, At: now, By: by}}
 			return err
+		}
+		if after.N != before.N {
+			done.sets[name] = rewritten{before, after}
 		}
 		sets[name] = after
 		out.Tenants = append(out.Tenants, resource.AppliedTenant{Tenant: name, Version: after.N, Diff: resource.Compare(before.Set, after.Set)})
@@ -134,8 +142,8 @@ func (g *Gateway) publish(ctx context.Context, a *assembly, by string) (out reso
 			return out, err
 		}
 	}
-	for name, v := range a.sets {
-		if a.tenants[name] == nil && len(v.Set.Resources) > 0 {
+	for _, name := range slices.Sorted(maps.Keys(a.sets)) {
+		if a.tenants[name] == nil && len(a.sets[name].Set.Resources) > 0 {
 			if err := put(name, "", nil); err != nil {
 				return out, err
 			}
@@ -145,6 +153,11 @@ func (g *Gateway) publish(ctx context.Context, a *assembly, by string) (out reso
 	// Last, because rules are in force with this: what can still fail here is only the store.
 	for _, t := range a.cfg.Tenants {
 		tenant := a.tenants[t.Name]
+		before := 0
+		if book, ok := g.rules.Book(tenant.Handle); ok {
+			_, before = book.Current()
+		}
+		done.rules[t.Name] = rejudged{before, !t.RulesPublished}
 		if tenant.Rules, err = g.rules.configure(ctx, tenant.Handle, t); err != nil {
 			return out, fmt.Errorf("bringing the rules of tenant %s into force: %w", t.Name, err)
 		}

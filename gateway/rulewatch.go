@@ -65,13 +65,24 @@ func (w *ruleWatch) configure(ctx context.Context, t store.Tenant, c *config.Ten
 // check reports whether configure would refuse what the configuration says.
 func (w *ruleWatch) check(c *config.Tenant) error { return rulebook.Check(ruleConfig(c), w.detector) }
 
-// keep forgets the rules of tenants that are no longer there.
+// keep forgets the rules and the alarms of tenants that are no longer there.
 func (w *ruleWatch) keep(tenants []*config.Tenant) {
 	w.mu.Lock()
-	defer w.mu.Unlock()
 	maps.DeleteFunc(w.books, func(t store.Tenant, _ *rulebook.Book) bool {
 		return !slices.ContainsFunc(tenants, func(c *config.Tenant) bool { return c.Name == t.Name() })
 	})
+	w.mu.Unlock()
+	w.sweep()
+}
+
+// sweep ends the alarms of tenants that have no rules here, and so are not there. What is under way may raise one after its
+// tenant is gone: the next beat ends it.
+func (w *ruleWatch) sweep() {
+	there := map[string]bool{}
+	for t := range w.all() {
+		there[t.Name()] = true
+	}
+	w.board.Keep(func(tenant string) bool { return there[tenant] })
 }
 
 // ruleConfig is what the configuration says of a tenant's rules.
@@ -135,6 +146,7 @@ func (w *ruleWatch) beat(ctx context.Context) {
 			w.log.Error("looking after rules", "tenant", t.Name(), "err", err)
 		}
 	}
+	w.sweep()
 }
 
 // committed counts the handoffs among durable events.

@@ -100,4 +100,20 @@ func TestRuleWatch(t *testing.T) {
 	if _, err := w.configure(t.Context(), acme, &broken); err == nil || !strings.Contains(err.Error(), "tests of locked rules fail, the first is that of rule asks at a.yaml:2:") {
 		t.Errorf("broken locked rules: %v", err)
 	}
+
+	// A tenant that is gone takes its alarms along, also one that is raised after that by what was under way.
+	detector.now = true
+	w.beat(t.Context())
+	if a := w.board.Active(); len(a) != 1 {
+		t.Fatalf("alarms %+v", a)
+	}
+	w.keep(nil)
+	if a := w.board.Active(); len(a) != 0 {
+		t.Errorf("alarms %+v of a tenant that is gone", a)
+	}
+	w.board.Raise(alarm.Alarm{Name: rulebook.AlarmTripped, Tenant: "acme", Subject: "asks"})
+	w.beat(t.Context())
+	if a := w.board.Active(); len(a) != 0 {
+		t.Errorf("alarms %+v of a tenant that is gone, after a beat", a)
+	}
 }

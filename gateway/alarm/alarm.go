@@ -70,6 +70,15 @@ func (b *Board) Clear(name, tenant, subject string) {
 	}
 }
 
+// Keep forgets the alarms of tenants that keep says no to: nobody can mend what is theirs. Those of the node itself stay.
+func (b *Board) Keep(keep func(tenant string) bool) {
+	for _, a := range b.Active() {
+		if a.Tenant != "" && !keep(a.Tenant) {
+			b.Clear(a.Name, a.Tenant, a.Subject)
+		}
+	}
+}
+
 // Active returns what is wrong now, sorted.
 func (b *Board) Active() []Alarm {
 	b.mu.Lock()

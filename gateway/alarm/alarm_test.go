@@ -36,4 +36,10 @@ func TestBoard(t *testing.T) {
 	if len(told) != 3 {
 		t.Error("an alarm that begins again is not told")
 	}
+	b.Raise(alarm.Alarm{Name: "x", Tenant: "bank"})
+	b.Raise(alarm.Alarm{Name: "node"})
+	b.Keep(func(tenant string) bool { return tenant == "bank" })
+	if got := b.Active(); len(got) != 2 || got[0].Name != "node" || got[1].Tenant != "bank" {
+		t.Errorf("without acme: %+v", got)
+	}
 }

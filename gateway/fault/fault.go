@@ -57,6 +57,9 @@ const (
 	RetentionExpired Point = "retention.expired" // a conversation's time was over and it is destroyed
 )
 
+// VersionBuilt is a version of a document that is to be written: nothing of it is durable.
+const VersionBuilt Point = "version.built"
+
 // Points lists those of a turn.
 func Points() []Point {
 	return []Point{

@@ -163,7 +163,8 @@ func (s Set) Follow(resources []config.Resource, n int) Set {
 }
 
 // Publish makes resources the tenant's set after cur, unless they are what cur is already, and returns what is in force
-// then. digest is that of the resources. store.ErrStale: somebody else has published in between.
+// then. digest is that of the resources. store.ErrStale: somebody else has published in between. On another error the set may
+// be in the store: it has the number after cur's, digest, by and now.
 func Publish(ctx context.Context, v store.Versions, t store.Tenant, cur Version, digest string, resources []config.Resource, by string, now int64) (Version, error) {
 	next := Version{N: cur.N + 1, Digest: digest, At: now, By: by, Set: cur.Set.Follow(resources, cur.N+1)}
 	if cur.N > 0 && cur.Digest == digest && slices.EqualFunc(cur.Set.Resources, resources, func(a, b config.Resource) bool {
@@ -171,11 +172,21 @@ func Publish(ctx context.Context, v store.Versions, t store.Tenant, cur Version,
 	}) {
 		return cur, nil
 	}
+	return write(ctx, v, t, cur, next)
+}
+
+// Restore makes an earlier set, archive and all, the tenant's set after cur, as if nothing had been in between. Errors are
+// those of Publish.
+func Restore(ctx context.Context, v store.Versions, t store.Tenant, cur Version, set Set, digest string, now int64) (Version, error) {
+	return write(ctx, v, t, cur, Version{N: cur.N + 1, Digest: digest, At: now, Set: set})
+}
+
+func write(ctx context.Context, v store.Versions, t store.Tenant, cur, next Version) (Version, error) {
 	body, err := json.Marshal(next.Set)
 	if err != nil {
 		return cur, fmt.Errorf("encoding the configuration of a tenant: %w", err)
 	}
-	doc := store.VersionedDoc{Digest: digest, Body: body, At: now, By: by}
+	doc := store.VersionedDoc{Digest: next.Digest, Body: body, At: next.At, By: next.By}
 	if err := v.Publish(ctx, t, Doc, cur.N, doc); err != nil {
 		return cur, fmt.Errorf("publishing version %d of the configuration of tenant %s: %w", next.N, t.Name(), err)
 	}

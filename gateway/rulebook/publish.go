@@ -192,6 +192,38 @@ func (b *Book) Rollback(ctx context.Context, n int, p Proposal) (Published, erro
 	return b.replace(ctx, p, set, Document{Sources: d.Sources, Why: p.Why, Of: n})
 }
 
+// Reinstate makes the rules of version n the ones in force again, as a new version, whoever manages them; 0 is none. It is for
+// a change of the configuration that is taken back. It does nothing when they are the newest.
+func (b *Book) Reinstate(ctx context.Context, n int) error {
+	newest, err := b.o.Versions.Current(ctx, b.o.Tenant, Doc)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return nil // there are none
+	case err != nil:
+		return fmt.Errorf("reading the newest rules: %w", err)
+	}
+	var d Document
+	if n > 0 {
+		doc, err := b.o.Versions.Version(ctx, b.o.Tenant, Doc, n)
+		if err != nil {
+			return fmt.Errorf("reading rules version %d: %w", n, err)
+		}
+		if d, err = decode(doc.Body); err != nil {
+			return fmt.Errorf("decoding rules version %d: %w", n, err)
+		}
+	}
+	set, err := rules.Load(d.Sources)
+	if err != nil {
+		return fmt.Errorf("compiling rules version %d: %w", n, err)
+	}
+	if newest.Digest != set.Digest() {
+		if _, err := b.publish(ctx, set, Document{Sources: d.Sources, Why: d.Why, From: d.From, Of: n}, ""); err != nil {
+			return err
+		}
+	}
+	return b.Beat(ctx)
+}
+
 // replace publishes set in the place of what is in force.
 func (b *Book) replace(ctx context.Context, p Proposal, set *rules.Set, d Document) (Published, error) {
 	cur := b.current.Load()

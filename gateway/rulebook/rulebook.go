@@ -141,10 +141,10 @@ func New(o Options) *Book {
 	return b
 }
 
-// Configure makes the book judge by what the configuration says: its own rules, as a new version if their digest is another
-// one, or what was published last. It fails if that cannot be used here, and what judged goes on: a node must not start
-// without its rules. It may be called again with another configuration.
-func (b *Book) Configure(ctx context.Context, c Config) error {
+// Configure makes the book judge by what the configuration says: its own rules, as a new version if their digest is not that
+// of the newest one, or what was published last. It fails if that cannot be used here, and what judged goes on: a node must
+// not start without its rules. It may be called again with another configuration.
+func (b *Book) Configure(ctx context.Context, c Config) (err error) {
 	n, err := b.effective(ctx)
 	if err != nil {
 		return err
@@ -163,19 +163,29 @@ func (b *Book) Configure(ctx context.Context, c Config) error {
 		return err
 	}
 	b.mu.Lock()
+	before := b.config
 	b.config = c
 	b.mu.Unlock()
-	if n > 0 {
-		cur, err := b.o.Versions.Version(ctx, b.o.Tenant, Doc, n)
+	defer func() {
 		if err != nil {
-			return fmt.Errorf("reading rules version %d: %w", n, err)
-		}
-		if cur.Digest == set.Digest() {
 			b.mu.Lock()
-			defer b.mu.Unlock()
-			return b.enter(ctx, n)
+			b.config = before
+			b.mu.Unlock()
 		}
+	}()
+	newest, err := b.o.Versions.Current(ctx, b.o.Tenant, Doc)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return fmt.Errorf("reading the newest rules: %w", err)
 	}
+	if err == nil && newest.Digest == set.Digest() {
+		if newest.N > n { // it waits for nodes
+			return b.Beat(ctx)
+		}
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		return b.enter(ctx, n)
+	}
+	// What waits, if anything does, is another one: it is never in force after this.
 	if _, err := b.publish(ctx, set, Document{Sources: c.Sources, From: c.Managed}, ""); err != nil {
 		return err
 	}

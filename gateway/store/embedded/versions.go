@@ -13,6 +13,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 
 	"turnout/gateway/audit"
+	"turnout/gateway/fault"
 	"turnout/gateway/store"
 )
 
@@ -46,6 +47,9 @@ func (s *Store) Publish(ctx context.Context, t store.Tenant, doc string, prev in
 	key := binary.BigEndian.AppendUint32(docPrefix(t, doc), uint32(v.N))
 	sealed, err := keys.Seal(nil, key, plain)
 	if err != nil {
+		return err
+	}
+	if err := s.o.Faults.Hit(ctx, fault.VersionBuilt); err != nil {
 		return err
 	}
 	b := s.db.NewBatch()
