@@ -268,10 +268,11 @@ func (g *Gateway) channelsOf(a *assembly, t *config.Tenant, old *assembly, bots 
 		if bot == nil {
 			bot = bots[t.Bot]
 		}
-		// What is said over a push channel that is gone waits for it to come back.
-		a.list = append(a.list, &pipeline.Channel{
-			Key: c.key, Tenant: a.tenants[t.Name], Bot: bot, Bots: bots, ReopenWithin: c.reopenWithin, Push: g.o.Registry.Pushes(c.adapter),
-		})
+		push := g.o.Registry.Pushes(c.adapter)
+		if push { // what is said over it waits for it to come back
+			a.push = append(a.push, outbox.Channel{Key: c.key, Tenant: a.tenants[t.Name].Handle, Sender: outbox.Removed{}})
+		}
+		a.list = append(a.list, &pipeline.Channel{Key: c.key, Tenant: a.tenants[t.Name], Bot: bot, Bots: bots, ReopenWithin: c.reopenWithin, Push: push})
 	}
 	return nil
 }

@@ -268,10 +268,11 @@ func (g *Gateway) channelAlarm(a outbox.Alarm) {
 		g.rules.board.Clear(name, a.Tenant, a.Channel)
 		return
 	}
-	g.rules.board.Raise(alarm.Alarm{
-		Name: name, Tenant: a.Tenant, Subject: a.Channel,
-		Reason: "The provider takes nothing that is sent (code " + a.Code + "). Look at the channel's credentials and address; what waits is sent after that.",
-	})
+	reason := "The provider takes nothing that is sent (code " + a.Code + "). Look at the channel's credentials and address; what waits is sent after that."
+	if a.Code == outbox.CodeRemoved {
+		reason = "The channel was removed and messages wait for it. Put it back and they are sent; 24 hours after they were said they become dead letters, which turnout outbox list shows, to be replayed over the channel or discarded."
+	}
+	g.rules.board.Raise(alarm.Alarm{Name: name, Tenant: a.Tenant, Subject: a.Channel, Reason: reason})
 }
 
 // derive makes a key for a purpose from the root key (RFC 5869). The parts are kept apart, so that no two purposes meet.

@@ -35,6 +35,10 @@ func (b *Outbox) attempt(f *finish) {
 		f.rest = storeRest
 		return
 	}
+	if l.removed {
+		b.wait(f, &row)
+		return
+	}
 	l.attempts.Add(1)
 	if err := b.Faults.Hit(b.root, fault.SendLeased); err != nil {
 		b.Log.Warn("after beginning a send", "channel", l.Key, "conversation", f.ref.ID, "err", err)
@@ -74,6 +78,20 @@ func (b *Outbox) attempt(f *finish) {
 	if err := b.Faults.Hit(b.root, fault.SendSettled); err != nil {
 		b.Log.Warn("after settling a send", "channel", l.Key, "conversation", f.ref.ID, "err", err)
 	}
+}
+
+// wait looks at the oldest row of a channel that was removed: it goes back to where it was, or has waited for too long.
+func (b *Outbox) wait(f *finish, row *store.LeasedRow) {
+	if over(row, &f.lane.policy, b.ms()) {
+		v := verdict{end: store.Bury, status: message.Failed, code: CodeRemoved}
+		if row.Unsure > 0 {
+			v.status = message.Uncertain
+		}
+		b.settle(f.lane, row, v)
+		return
+	}
+	f.alarm, f.code, f.rest = true, CodeRemoved, operatorRest
+	b.settle(f.lane, row, verdict{end: store.Unsent, due: row.Row.At}) // by age: the first one is the next to be too old
 }
 
 // errSendDeadline is the cause of a send's end.

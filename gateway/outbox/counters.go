@@ -33,7 +33,8 @@ type Stats struct {
 	NeedsOperator        bool
 }
 
-// Stats returns the figures of all channels, by tenant and key. It may be called at any time.
+// Stats returns the figures of all channels, by tenant and key; of removed ones those for which something waits. It may be
+// called at any time.
 func (b *Outbox) Stats() []Stats {
 	lanes := *b.lanes.Load()
 	out := make([]Stats, 0, len(lanes))
@@ -45,6 +46,9 @@ func (b *Outbox) Stats() []Stats {
 		return t
 	}
 	for _, l := range lanes {
+		if l.removed && !l.needsOperator.Load() {
+			continue
+		}
 		out = append(out, Stats{
 			Tenant: l.Tenant.Name(), Channel: l.Key,
 			Attempts: l.attempts.Load(), Sent: l.sent.Load(), Retried: l.retried.Load(), Uncertain: l.uncertain.Load(),

@@ -132,6 +132,11 @@ func (b *Outbox) one(ctx context.Context, t *tenant, now time.Time) {
 			b.begin(l, r)
 			return
 		}
+		if l.removed && l.alarm && again.IsZero() && err == nil && l.running == 0 {
+			l.alarm = false // nothing waits any more
+			b.raise(Alarm{Tenant: l.Tenant.Name(), Channel: l.Key, Over: true})
+			l.publish(now)
+		}
 		if !again.IsZero() && (next.IsZero() || again.Before(next)) {
 			next = again
 		}

@@ -73,11 +73,12 @@ type verdict struct {
 
 // Codes of dead letters that the outbox itself gives; others are the provider's.
 const (
-	CodeUnknown  = "unknown"  // an attempt has no result: the process ended over it
-	CodeTimeout  = "timeout"  // no answer in time
-	CodeStopped  = "stopped"  // the node stopped while it was sent
-	CodeExpired  = "expired"  // it was too old, or tried too often, before it could be sent
-	codeOperator = "operator" // nobody mended it in time
+	CodeUnknown  = "unknown"         // an attempt has no result: the process ended over it
+	CodeTimeout  = "timeout"         // no answer in time
+	CodeStopped  = "stopped"         // the node stopped while it was sent
+	CodeExpired  = "expired"         // it was too old, or tried too often, before it could be sent
+	CodeRemoved  = "channel_removed" // its channel was taken out, and did not come back in time
+	codeOperator = "operator"        // nobody mended it in time
 )
 
 // before judges a row before it is sent, given the status of its message in the log: what is too old or was tried too often

@@ -15,6 +15,7 @@ import (
 type lane struct {
 	Channel
 	policy  adapters.SendPolicy
+	removed bool // it has no sender any more
 	tenant  *tenant
 	dirty   atomic.Bool // something may be due that the dispatcher does not know of
 	most    int         // sends under way
@@ -35,6 +36,7 @@ type lane struct {
 
 func newLane(c Channel, t *tenant) *lane {
 	l := &lane{Channel: c, policy: defaulted(c.Sender.Policy()), tenant: t, inHand: map[store.Ref]bool{}, counters: new(counters)}
+	_, l.removed = c.Sender.(Removed)
 	l.bucket = bucket(l.policy.PerSecond, l.policy.Burst)
 	l.to = recipients{perSecond: l.policy.RecipientPerSecond, burst: l.policy.RecipientBurst}
 	l.dirty.Store(true) // what an earlier process left behind

@@ -48,7 +48,7 @@ type Store interface {
 	Log(ctx context.Context, r store.Ref, after uint64, limit int) ([]conversation.Event, error)
 }
 
-// Channel is a push channel.
+// Channel is a push channel. The Sender of one that was removed is Removed.
 type Channel struct {
 	Key    string
 	Tenant store.Tenant
@@ -57,6 +57,18 @@ type Channel struct {
 	Sends int
 	// Share is what the tenant gets of the node's sends, the same for all its channels.
 	Share fair.Share
+}
+
+// Removed stands for the sender of a channel that was taken out of the configuration. Nothing is sent: what is said over the
+// channel waits for another sender, an alarm says that it does, and what has waited for DefaultMaxAge becomes a dead letter.
+type Removed struct{}
+
+// Policy implements adapters.Sender.
+func (Removed) Policy() adapters.SendPolicy { return adapters.SendPolicy{Concurrency: 1} }
+
+// Send implements adapters.Sender.
+func (Removed) Send(context.Context, message.Outbound) (message.Receipt, error) {
+	return message.Receipt{}, &adapters.SendError{Code: CodeRemoved, Class: adapters.SendOperator}
 }
 
 // Options are the parts and the settings of an outbox. Store, IDs and Now are required.
