@@ -62,7 +62,7 @@ func (c *benchTurnsCmd) Run(ctx context.Context) error {
 }
 
 type benchGrowthCmd struct {
-	Conversations []int         `default:"10000,100000,1000000" help:"How many there are, step by step. A million takes some minutes and 8 GB of disk."`
+	Conversations []int         `default:"10000,100000,1000000" help:"How many there are, step by step. A million takes many minutes and some GB of disk."`
 	Round         time.Duration `default:"10s" help:"How long each step is measured."`
 	Connections   int           `default:"64" help:"Open at a time."`
 	Dir           string        `help:"A folder on the disk that is to be paid for."`

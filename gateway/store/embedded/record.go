@@ -99,19 +99,10 @@ func (r *record) header(b []byte) []byte {
 
 func decodeRecord(ref store.Ref, key, row []byte, content *seal.Content) (r *record, err error) {
 	r = &record{ref: ref, key: content}
-	if len(row) == 0 || row[0] != rowLayout {
-		return nil, errRow
-	}
-	var rest []byte
-	if r.ops, rest, err = parseOps(row[1:]); err != nil {
+	rest, err := r.parseHeader(row)
+	if err != nil {
 		return nil, err
 	}
-	count, w := binary.Uvarint(rest)
-	if w <= 0 || len(rest)-w < len(r.head.Hash) {
-		return nil, errRow
-	}
-	r.head.N = count
-	rest = rest[w+copy(r.head.Hash[:], rest[w:]):]
 	body, err := content.Open(nil, aad(key, row[:len(row)-len(rest)]), rest)
 	if err != nil {
 		return nil, fmt.Errorf("reading state: %w", err)
@@ -120,6 +111,22 @@ func decodeRecord(ref store.Ref, key, row []byte, content *seal.Content) (r *rec
 		return nil, fmt.Errorf("decoding state: %w", err)
 	}
 	return r, nil
+}
+
+// parseHeader reads the clear part of a row; rest is the sealed part.
+func (r *record) parseHeader(row []byte) (rest []byte, err error) {
+	if len(row) == 0 || row[0] != rowLayout {
+		return nil, errRow
+	}
+	if r.ops, rest, err = parseOps(row[1:]); err != nil {
+		return nil, err
+	}
+	count, w := binary.Uvarint(rest)
+	if w <= 0 || len(rest)-w < len(r.head.Hash) {
+		return nil, errRow
+	}
+	r.head.N = count
+	return rest[w+copy(r.head.Hash[:], rest[w:]):], nil
 }
 
 // aad is the additional data of a value: its key and the clear part in front of it.

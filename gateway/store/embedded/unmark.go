@@ -50,7 +50,7 @@ func (s *Store) unmarkPart(ctx context.Context, t store.Tenant, heads []audit.Ch
 	var covered []store.Ref
 	for _, h := range heads {
 		r := store.Ref{Tenant: t, ID: h.Chain}
-		head, err := s.lastEntry(r)
+		head, err := s.chainHead(r)
 		if err != nil {
 			return err
 		}
