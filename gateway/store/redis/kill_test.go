@@ -72,7 +72,7 @@ func killed(t *testing.T, server *redistest.Server, o redis.Options, rounds int)
 // recovered waits until a store has found its server again.
 func recovered(t *testing.T, s *redis.Store) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	for !s.Health(ctx).OK {
 		select {

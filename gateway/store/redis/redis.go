@@ -130,7 +130,7 @@ func (s *Store) identify(ctx context.Context) error {
 	key := s.keys.global("m")
 	t.absent(whyOther, key, "meta")
 	t.hset(key, "meta", row)
-	if _, err := s.db.commit(ctx, &t); err != nil {
+	if _, err := s.db.commit(ctx, &t); err != nil && !errors.Is(err, store.ErrUnknown) { // it is read next, with the replicas
 		return err
 	}
 	var cmd *goredis.StringCmd

@@ -33,6 +33,20 @@ func worked(t *testing.T, s *redis.Store, load *storetest.Load, acks int, seed u
 	load.Run(ctx, s, 4, seed)
 }
 
+// reached is worked until so many more are acknowledged: on a busy machine a replica may be late once, and a load ends then.
+func reached(t *testing.T, s *redis.Store, load *storetest.Load, acks int, seed uint64) {
+	t.Helper()
+	until := len(load.Acked()) + acks
+	for n := range uint64(100) {
+		if left := until - len(load.Acked()); left > 0 {
+			worked(t, s, load, left, seed+1000*n)
+		}
+	}
+	if n := len(load.Acked()); n < until {
+		t.Fatalf("%d messages were acknowledged, want %d", n, until)
+	}
+}
+
 // survivor opens the store on the replica after the primary has died with all that it had.
 func survivor(t *testing.T, primary, replica *redistest.Server, o redis.Options) *redis.Store {
 	t.Helper()
@@ -50,17 +64,14 @@ func TestReplicaStopped(t *testing.T) {
 	primary := redistest.Start(t, everysec()...)
 	replica := redistest.Replica(t, primary, everysec()...)
 	o := options(primary, time.Now)
-	o.Wait, o.WaitFor, o.Patience = 1, 100*time.Millisecond, 50*time.Millisecond
+	o.Wait, o.WaitFor, o.Patience = 1, 500*time.Millisecond, 50*time.Millisecond
 	s := open(t, o)
 	if h := s.Health(t.Context()); !h.OK || h.Level != "redis, wait=1, aof=everysec" {
 		t.Errorf("health: %+v", h)
 	}
 	load := storetest.NewLoad(time.Now)
-	worked(t, s, load, 60, 1)
+	reached(t, s, load, 60, 1)
 	acked := len(load.Acked())
-	if acked < 60 {
-		t.Fatalf("%d messages were acknowledged with a replica", acked)
-	}
 	replica.Kill()
 	primary.Info("replication", func(info string) bool { return !strings.Contains(info, "state=online") })
 	ten, err := store.NewTenant("acme")
@@ -96,9 +107,9 @@ func TestReplicaStoppedControl(t *testing.T) {
 	o.AllowUnsafe = true
 	s := open(t, o)
 	load := storetest.NewLoad(time.Now)
-	worked(t, s, load, 60, 1)
+	reached(t, s, load, 60, 1)
 	replica.Kill()
-	worked(t, s, load, 60, 2)
+	reached(t, s, load, 60, 2)
 	after := survivor(t, primary, replica, o)
 	if lost, _, err := load.Lost(t.Context(), after, load.Acked()); err != nil || lost == 0 {
 		t.Errorf("%d of %d acknowledged messages are gone, want some, %v", lost, len(load.Acked()), err)
@@ -110,21 +121,17 @@ func TestReplicaBack(t *testing.T) {
 	primary := redistest.Start(t, everysec()...)
 	replica := redistest.Replica(t, primary, everysec()...)
 	o := options(primary, time.Now)
-	o.Wait, o.WaitFor, o.Patience = 1, 100*time.Millisecond, 50*time.Millisecond
+	o.Wait, o.WaitFor, o.Patience = 1, 500*time.Millisecond, 50*time.Millisecond
 	s := open(t, o)
 	load := storetest.NewLoad(time.Now)
-	worked(t, s, load, 10, 1)
+	reached(t, s, load, 10, 1)
 	replica.Kill()
 	primary.Info("replication", func(info string) bool { return !strings.Contains(info, "state=online") })
 	worked(t, s, load, 10, 2)
 	replica.Restart()
 	replica.Info("replication", func(info string) bool { return strings.Contains(info, "master_link_status:up") })
 	recovered(t, s)
-	before := len(load.Acked())
-	worked(t, s, load, 10, 3)
-	if n := len(load.Acked()) - before; n < 10 {
-		t.Errorf("%d messages were acknowledged with the replica back", n)
-	}
+	reached(t, s, load, 10, 3)
 	if lost, faults, err := load.Lost(t.Context(), s, load.Acked()); err != nil || lost != 0 || len(faults) != 0 {
 		t.Errorf("%d are gone, %v, %v", lost, faults, err)
 	}
@@ -145,11 +152,11 @@ func TestFailover(t *testing.T) {
 	servers := []*redistest.Server{primary, redistest.Replica(t, primary, everysec()...), redistest.Replica(t, primary, everysec()...)}
 	o := options(primary, time.Now)
 	o.Addr, o.Sentinels, o.Master = "", redistest.Sentinels(t, primary, 3), "main"
-	o.Wait, o.WaitFor = 2, 200*time.Millisecond // both: whichever takes over has it
+	o.Wait, o.WaitFor = 2, time.Second // both: whichever takes over has it
 	s := open(t, o)
 	load := storetest.NewLoad(time.Now)
 	for n := range failovers() {
-		worked(t, s, load, 50, uint64(n))
+		reached(t, s, load, 50, uint64(n))
 		var dead *redistest.Server
 		for _, server := range servers {
 			if role, err := server.Client().Do(t.Context(), "ROLE").Slice(); err == nil && role[0] == "master" {
@@ -162,14 +169,18 @@ func TestFailover(t *testing.T) {
 		before := len(load.Acked())
 		done := make(chan struct{})
 		go func() { defer close(done); worked(t, s, load, 1000, uint64(100+n)) }()
-		for len(load.Acked()) < before+10 { // it dies while customers write
-			time.Sleep(time.Millisecond)
+		for writing := true; writing && len(load.Acked()) < before+10; { // it dies while customers write
+			select {
+			case <-done:
+				writing = false
+			case <-time.After(time.Millisecond):
+			}
 		}
 		dead.Kill()
 		<-done
 		dead.Restart()
 		recovered(t, s)
-		worked(t, s, load, 20, uint64(200+n))
+		reached(t, s, load, 20, uint64(200+n))
 		lost, faults, err := load.Lost(t.Context(), s, load.Acked())
 		if err != nil || lost != 0 || len(faults) != 0 {
 			t.Fatalf("failover %d: %d of %d acknowledged messages are gone, %v, %v", n, lost, len(load.Acked()), faults, err)

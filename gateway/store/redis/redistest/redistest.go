@@ -88,6 +88,7 @@ func Replica(t testing.TB, of *Server, settings ...string) *Server {
 	t.Helper()
 	s := Start(t, append([]string{"--replicaof", "127.0.0.1 " + fmt.Sprint(of.port)}, settings...)...)
 	s.Info("replication", func(info string) bool { return strings.Contains(info, "master_link_status:up") })
+	of.Info("replication", func(info string) bool { return strings.Contains(info, fmt.Sprintf("port=%d,state=online", s.port)) })
 	return s
 }
 
