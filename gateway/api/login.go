@@ -116,7 +116,7 @@ func (s *Server) login(work context.Context, ctx *fasthttp.RequestCtx) (*loginAn
 		return nil, nil
 	}
 	kind := "one-time"
-	account := s.auth.once.spend(s.auth.accounts(), body.Tenant, body.Login, body.Password)
+	account, back := s.auth.once.spend(s.auth.accounts(), body.Tenant, body.Login, body.Password)
 	ok := account != nil
 	if !ok {
 		kind, account = "password", s.auth.accounts().login(body.Tenant, body.Login)
@@ -134,6 +134,9 @@ func (s *Server) login(work context.Context, ctx *fasthttp.RequestCtx) (*loginAn
 		return nil, errLogin
 	}
 	if err := s.append(work, principal{account: account}, nil, "login", kind); err != nil {
+		if back != nil {
+			back()
+		}
 		return nil, err // a login that cannot be recorded is none
 	}
 	token, expires, err := s.auth.sessions.begin(account)

@@ -23,9 +23,9 @@ type oneTimes struct {
 	list []OneTime
 }
 
-// spend returns the account that a password signs in, and makes the password worth nothing. Nil: it is none of an account
-// by that login. How long it takes says nothing about the password.
-func (o *oneTimes) spend(accounts *Accounts, tenant, login, password string) *Account {
+// spend returns the account that a password signs in, and makes the password worth nothing; back takes that back, for a login
+// that came to nothing. Nil: it is none of an account by that login. How long it takes says nothing about the password.
+func (o *oneTimes) spend(accounts *Accounts, tenant, login, password string) (_ *Account, back func()) {
 	digest := sha256.Sum256([]byte(password))
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -36,8 +36,12 @@ func (o *oneTimes) spend(accounts *Accounts, tenant, login, password string) *Ac
 		}
 		if subtle.ConstantTimeCompare(digest[:], p.SHA256[:]) == 1 {
 			o.list = append(o.list[:i:i], o.list[i+1:]...)
-			return a
+			return a, func() {
+				o.mu.Lock()
+				defer o.mu.Unlock()
+				o.list = append(o.list, p)
+			}
 		}
 	}
-	return nil
+	return nil, nil
 }

@@ -1,11 +1,14 @@
 package api
 
 import (
+	"context"
 	"crypto/sha256"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
+	"turnout/gateway/audit"
 	"turnout/gateway/store"
 )
 
@@ -50,6 +53,32 @@ func TestOneTimePassword(t *testing.T) {
 	if err != nil || !strings.Contains(string(entries[len(entries)-2]), `"one-time"`) {
 		t.Errorf("the audit chain does not say how guest signed in: %q, %v", entries, err)
 	}
+}
+
+// fullOnce is an audit log that takes nothing once.
+type fullOnce struct {
+	Audit
+	full atomic.Bool
+}
+
+func (f *fullOnce) Append(ctx context.Context, t store.Tenant, e audit.Entry) error {
+	if f.full.Swap(false) {
+		return store.ErrUnavailable
+	}
+	return f.Audit.Append(ctx, t, e)
+}
+
+// A login that could not be recorded is none: the password is worth what it was.
+func TestOneTimePasswordOutlivesTheStore(t *testing.T) {
+	full := &fullOnce{}
+	b := withOneTime(t)
+	full.Audit = b.server.o.Audit
+	b.server.o.Audit = full
+	full.full.Store(true)
+	body := `{"login":"guest","password":"` + onceOnly + `"}`
+	b.want(503, "store_unavailable", b.login(body))
+	b.want(200, "", b.login(body))
+	b.want(401, "unauthenticated", b.login(body))
 }
 
 // Of many who come with the same password one signs in.
