@@ -4,6 +4,8 @@
 //	                     handoff and the start of the turn durable in one commit. It never waits for a bot.
 //	turn   (turn.go)     one bot call at a time per conversation, under a lease; the answer rules look at the whole answer;
 //	                     decision, parts and the start of the next turn are one commit again.
+//	late   (late.go)     what the tenant's own system says of the customer, if a rule reads it, before the bot is asked.
+//	route  (route.go)    which of several bots is asked; place (place.go): whose turn it is when many want to be asked.
 //	ladder (ladder.go)   when the bot fails: once more, the alternate bot, a person.
 //	Act    (act.go)      what people do: claim, reply, release … the same load, decide, commit.
 //	sweep  (sweep.go)    what is due: turns that a dead process left behind, timers.
