@@ -48,7 +48,7 @@ func (s *Store) DeleteRecord(ctx context.Context, t store.Tenant, r store.Record
 // changeRecord makes a record what it should be, nil for gone.
 func (s *Store) changeRecord(ctx context.Context, t store.Tenant, r store.Record, entry *audit.Entry, now *recordRow) error {
 	if !recordForm.MatchString(r.Kind) || !recordForm.MatchString(r.ID) {
-		return fmt.Errorf("%w: a record's kind and id are 1 to 64 of a-z, 0-9, _, - and .", errUnsound)
+		return fmt.Errorf("%w: a record's kind and id are 1 to 64 of a-z, 0-9, underscore, hyphen and dot", errUnsound)
 	}
 	keys, err := s.lockChain(ctx, t)
 	if err != nil {

@@ -53,7 +53,7 @@ func (s *Store) DeleteRecord(ctx context.Context, t store.Tenant, r store.Record
 // changeRecord changes a record of a version, with an entry in the tenant's chain if there is one.
 func (s *Store) changeRecord(ctx context.Context, t store.Tenant, r store.Record, entry *audit.Entry, change func(*seal.Tenant, string, *txn) error) error {
 	if !recordForm.MatchString(r.Kind) || !recordForm.MatchString(r.ID) {
-		return fmt.Errorf("%w: a record's kind and id are 1 to 64 of a-z, 0-9, _, - and .", errUnsound)
+		return fmt.Errorf("%w: a record's kind and id are 1 to 64 of a-z, 0-9, underscore, hyphen and dot", errUnsound)
 	}
 	key := s.recordKey(t, r.Kind)
 	return s.ownStep(ctx, t, func(_ map[string]string, x *txn) (*audit.Entry, error) {
