@@ -195,9 +195,11 @@ func TestFaults(t *testing.T) {
 		kind   adapters.LookErrorKind
 		status int
 	}{
-		"500":          {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, canaryWho, 500) }, adapters.LookStatus, 500},
-		"401":          {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(401) }, adapters.LookStatus, 401},
-		"a redirect":   {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, private.URL+r.URL.Path, http.StatusFound) }, adapters.LookStatus, 302},
+		"500": {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, canaryWho, 500) }, adapters.LookStatus, 500},
+		"401": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(401) }, adapters.LookStatus, 401},
+		"a redirect": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, private.URL+r.URL.Path, http.StatusFound)
+		}, adapters.LookStatus, 302},
 		"no JSON":      {says(`<html>` + canaryWho), adapters.LookGarbage, 0},
 		"half of JSON": {says(`{"found":tr`), adapters.LookGarbage, 0},
 		"more JSON":    {says(`{"found":true} {}`), adapters.LookGarbage, 0},
