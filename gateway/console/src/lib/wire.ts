@@ -47,7 +47,6 @@ export interface Row {
   reason?: string;
   skills?: string[];
   tags?: string[];
-  route?: string;
   must_reach_human?: boolean;
   returns?: number;
   snoozed_until?: string;
@@ -170,6 +169,8 @@ export interface Decision {
   shadow?: string[];
   failed?: string[];
   tags?: string[];
+  /** The bot that it gave the conversation to. */
+  route?: string;
   must_reach_human?: boolean;
   scores?: Scores;
   bot?: { confidence?: number; intent?: string; fallback?: boolean; handoff?: string; sources?: number };
