@@ -280,9 +280,15 @@ export class Log {
       h(
         "div",
         { class: "tw-q" },
-        ...(open ?? []).map((c) => h("button", { type: "button", dir: "auto", onclick: () => this.chosen({ id: c.id, label: c.label }) }, c.label)),
+        ...(open ?? []).map((c) => h("button", { type: "button", dir: "auto", onclick: () => this.choose({ id: c.id, label: c.label }) }, c.label)),
       ),
     );
+  }
+
+  /** The choices go with the press, not with the next picture: a second press before it would be a second answer. */
+  private choose(choice: Choice): void {
+    this.chosen(choice);
+    this.drawChoices();
   }
 
   private newDay(at: string): void {
