@@ -14,6 +14,7 @@
 //	load.go       one side under load         words.go   what is said
 //	gateway.go    the gateway and its files   mix.go     its rules
 //	peer.go       echo bot and proxies        nginx.go   nginx
+//	durable.go    a proxy with a journal
 //	readback.go   what the log holds          report.go  what comes out of it
 //	budget.go     where the time goes         growth.go  with many conversations
 //	process.go, proc.go, disk.go, system_*.go   the machine
@@ -32,17 +33,18 @@ import (
 const (
 	Gateway  = "gateway"
 	FastHTTP = "fasthttp" // a bare fasthttp proxy: the measure of the others
+	Durable  = "durable"  // the same with both sides of the exchange on the disk: the least that durability takes
 	NetHTTP  = "nethttp"  // net/http/httputil.ReverseProxy
 	Nginx    = "nginx"
 )
 
 // Peers lists the sides in the order in which they are loaded.
-func Peers() []string { return []string{Gateway, FastHTTP, NetHTTP, Nginx} }
+func Peers() []string { return []string{Gateway, FastHTTP, Durable, NetHTTP, Nginx} }
 
 // Options say what is measured and how. The zero value of a field means its default.
 type Options struct {
 	// Turnout is the program that is run as the gateway ("serve --config FILE") and as the peers ("bench-peer KIND
-	// [UPSTREAM]", which calls Peer). The default is the running program.
+	// [UPSTREAM [FOLDER]]", which calls Peer). The default is the running program.
 	Turnout string
 	// Rounds (5) is how often each side is loaded, Round (3 s) for how long, after a Warmup (1 s) of each.
 	Rounds int

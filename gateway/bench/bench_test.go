@@ -20,7 +20,7 @@ func TestOptions(t *testing.T) {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}
-	if o, err := (Options{}).withDefaults(); err != nil || o.Connections != 64 || o.Conversations != 1000 || len(o.Peers) != 4 {
+	if o, err := (Options{}).withDefaults(); err != nil || o.Connections != 64 || o.Conversations != 1000 || len(o.Peers) != len(Peers()) {
 		t.Errorf("defaults: %+v, %v", o, err)
 	}
 }
@@ -30,7 +30,7 @@ func TestPeerEndsWithItsParent(t *testing.T) {
 	in, parent := io.Pipe()
 	lines, out := io.Pipe()
 	done := make(chan error, 1)
-	go func() { done <- Peer(context.Background(), kindEcho, "", in, out) }()
+	go func() { done <- Peer(context.Background(), kindEcho, "", "", in, out) }()
 	line := make([]byte, 64)
 	n, err := lines.Read(line)
 	if err != nil || !strings.HasPrefix(string(line[:n]), "ready 127.0.0.1:") {
@@ -40,9 +40,9 @@ func TestPeerEndsWithItsParent(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
-	for _, args := range [][2]string{{"apache", "x:1"}, {FastHTTP, ""}} {
-		if err := Peer(context.Background(), args[0], args[1], in, io.Discard); err == nil {
-			t.Errorf("a peer %q with upstream %q was taken", args[0], args[1])
+	for _, args := range [][3]string{{"apache", "x:1", "."}, {FastHTTP, "", "."}, {Durable, "x:1", "absent"}} {
+		if err := Peer(context.Background(), args[0], args[1], args[2], in, io.Discard); err == nil {
+			t.Errorf("a peer %q with upstream %q and folder %q was taken", args[0], args[1], args[2])
 		}
 	}
 }

@@ -12,8 +12,8 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
 		case "bench-peer":
-			args := append(os.Args[2:], "")
-			if err := Peer(context.Background(), args[0], args[1], os.Stdin, os.Stdout); err != nil {
+			args := append(os.Args[2:], "", "")
+			if err := Peer(context.Background(), args[0], args[1], args[2], os.Stdin, os.Stdout); err != nil {
 				fmt.Fprintln(os.Stderr, err)
 				os.Exit(1)
 			}

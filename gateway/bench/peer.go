@@ -25,11 +25,11 @@ const readyPrefix = "ready "
 // upstreamConns is more than a side ever needs, so none has to wait for a connection to the bot.
 const upstreamConns = 4096
 
-// Peer is the process of a bot or proxy: kind is "echo", FastHTTP or NetHTTP, upstream the address that a proxy passes
-// on to. It listens on a free port of the loopback interface, writes "ready ADDRESS" to out and serves until ctx or in
+// Peer is the process of a bot or proxy: kind is "echo", FastHTTP, Durable or NetHTTP, upstream the address that a proxy
+// passes on to, dir the folder in which Durable keeps its journal. It listens on a free port of the loopback interface, writes "ready ADDRESS" to out and serves until ctx or in
 // has ended: the one who started it holds the other end of in, so that no peer outlives its run.
-func Peer(ctx context.Context, kind, upstream string, in io.Reader, out io.Writer) error {
-	serve, err := newPeer(kind, upstream)
+func Peer(ctx context.Context, kind, upstream, dir string, in io.Reader, out io.Writer) error {
+	serve, err := newPeer(kind, upstream, dir)
 	if err != nil {
 		return err
 	}
@@ -54,7 +54,7 @@ func Peer(ctx context.Context, kind, upstream string, in io.Reader, out io.Write
 	return nil
 }
 
-func newPeer(kind, upstream string) (func(net.Listener) error, error) {
+func newPeer(kind, upstream, dir string) (func(net.Listener) error, error) {
 	if kind != kindEcho && upstream == "" {
 		return nil, errors.New("a proxy needs the address of its upstream")
 	}
@@ -63,6 +63,12 @@ func newPeer(kind, upstream string) (func(net.Listener) error, error) {
 		return fasthttpServer(newEcho()).Serve, nil
 	case FastHTTP:
 		return fasthttpServer(newFastHTTPProxy(upstream)).Serve, nil
+	case Durable:
+		h, err := newDurableProxy(upstream, dir)
+		if err != nil {
+			return nil, err
+		}
+		return fasthttpServer(h).Serve, nil
 	case NetHTTP:
 		return (&http.Server{Handler: newNetHTTPProxy(upstream), ReadHeaderTimeout: time.Minute}).Serve, nil
 	}

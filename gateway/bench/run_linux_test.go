@@ -16,7 +16,7 @@ import (
 func TestRunPeers(t *testing.T) {
 	dir := t.TempDir()
 	var progress bytes.Buffer
-	peers := []string{FastHTTP, NetHTTP}
+	peers := []string{FastHTTP, Durable, NetHTTP}
 	if _, there := findNginx(); there {
 		peers = append(peers, Nginx)
 	}

@@ -37,7 +37,7 @@ func (b *bench) start(ctx context.Context) error {
 			}
 			p, s.addr, err = b.startNginx(ctx, program, bot)
 		default:
-			p, s.addr, err = b.startPeer(ctx, name, bot)
+			p, s.addr, err = b.startPeer(ctx, name, bot, b.dir)
 		}
 		if err != nil {
 			return fmt.Errorf("starting %s: %w", name, err)
@@ -64,9 +64,8 @@ func (b *bench) keep(p *process) {
 }
 
 // startPeer runs this program's own bot or proxy.
-func (b *bench) startPeer(ctx context.Context, kind string, upstream ...string) (*process, string, error) {
-	args := append([]string{"bench-peer", kind}, upstream...)
-	p, err := startProcess(kind, filepath.Join(b.dir, kind+".log"), b.Turnout, args...)
+func (b *bench) startPeer(ctx context.Context, kind string, args ...string) (*process, string, error) {
+	p, err := startProcess(kind, filepath.Join(b.dir, kind+".log"), b.Turnout, append([]string{"bench-peer", kind}, args...)...)
 	if err != nil {
 		return nil, "", err
 	}

@@ -39,7 +39,7 @@ type benchTurnsCmd struct {
 	Round         time.Duration `default:"3s" help:"How long each time."`
 	Connections   int           `default:"64" help:"Open at a time."`
 	Conversations int           `default:"1000" help:"Spread over the connections."`
-	Peers         []string      `help:"The sides to measure: gateway, fasthttp, nethttp, nginx. All by default."`
+	Peers         []string      `help:"The sides to measure: gateway, fasthttp, durable, nethttp, nginx. All by default."`
 	Dir           string        `help:"A folder on the disk that is to be paid for."`
 	Keep          bool          `help:"Leave the run's folder behind."`
 	Turnout       string        `help:"The program that is run as the gateway and the peers; this one by default."`
@@ -87,8 +87,9 @@ func (c *benchGrowthCmd) Run(ctx context.Context) error {
 type benchPeerCmd struct {
 	Kind     string `arg:""`
 	Upstream string `arg:"" optional:""`
+	Folder   string `arg:"" optional:""`
 }
 
 func (c *benchPeerCmd) Run(ctx context.Context) error {
-	return bench.Peer(ctx, c.Kind, c.Upstream, os.Stdin, os.Stdout)
+	return bench.Peer(ctx, c.Kind, c.Upstream, c.Folder, os.Stdin, os.Stdout)
 }
