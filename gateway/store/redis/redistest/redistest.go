@@ -86,7 +86,18 @@ func Start(t testing.TB, settings ...string) *Server {
 // Replica starts a replica of a server and returns when it follows it.
 func Replica(t testing.TB, of *Server, settings ...string) *Server {
 	t.Helper()
-	s := Start(t, append([]string{"--replicaof", "127.0.0.1 " + fmt.Sprint(of.port)}, settings...)...)
+	return follower(t, of, fmt.Sprint(of.port), settings)
+}
+
+// ReplicaOver is Replica for one that has only a wire to its server.
+func ReplicaOver(t testing.TB, w *Wire, of *Server, settings ...string) *Server {
+	t.Helper()
+	return follower(t, of, w.port(), settings)
+}
+
+func follower(t testing.TB, of *Server, port string, settings []string) *Server {
+	t.Helper()
+	s := Start(t, append([]string{"--replicaof", "127.0.0.1 " + port}, settings...)...)
 	s.Info("replication", func(info string) bool { return strings.Contains(info, "master_link_status:up") })
 	of.Info("replication", func(info string) bool { return strings.Contains(info, fmt.Sprintf("port=%d,state=online", s.port)) })
 	return s
