@@ -1,12 +1,13 @@
-// Package blob keeps bytes that are too large for rows in files of a folder, sealed.
+// Package blob keeps bytes that are too large for rows, sealed, as files in a folder that this package has (Dir) or in
+// whatever else is Files.
 //
 // A blob's name is the keyed hash of its plaintext, so the same bytes put twice are one file, and no name can be guessed
 // from a file's content without the key. It lies under its tenant and its conversation: erasing a conversation is removing
-// a folder.
+// all that lies there.
 //
 // A file is a salt and chunks. Each chunk is sealed under a key made from the salt, with its number and whether it is the
-// last in the nonce: chunks cannot be cut off, swapped or repeated. A file is written under a temporary name, synced and
-// renamed, and the folder is synced, before Put returns: a name that was returned is durable.
+// last in the nonce: chunks cannot be cut off, swapped or repeated. What keeps the files needs no trust: it sees sealed
+// bytes, and what it gives back is verified.
 package blob
 
 import (
@@ -19,11 +20,6 @@ import (
 	"fmt"
 	"hash"
 	"io"
-	"io/fs"
-	"strconv"
-	"sync/atomic"
-
-	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"turnout/gateway/store"
 	"turnout/gateway/store/seal"
@@ -35,44 +31,43 @@ var ErrTooLarge = errors.New("the body is too large")
 // chunkSize is the size of a chunk's plaintext, in bytes.
 const chunkSize = 64 << 10
 
-// Dir is a folder of blobs. It is safe for concurrent use.
-type Dir struct {
-	fs   vfs.FS
-	dir  string
-	temp atomic.Uint64
+// Files keeps sealed files under the names of a tenant and a conversation, whose form the caller has looked at. It is safe
+// for concurrent use. Errors wrap store.ErrUnavailable or store.ErrFull where that is what they are.
+type Files interface {
+	// Write keeps what fill writes. Its name is known only when all is written: fill returns it. An error of fill keeps
+	// nothing and is returned. Nil means that the file is there, whole, after a crash of any machine that the place is meant
+	// to outlast. A file of that name that is there already holds the same plaintext and may be replaced or left.
+	Write(ctx context.Context, tenant, conversation string, fill func(io.Writer) (name string, err error)) error
+	// Open returns a file's bytes, or store.ErrNotFound. Reading it fails, and does not end early, where bytes could not be
+	// fetched.
+	Open(ctx context.Context, tenant, conversation, name string) (io.ReadCloser, error)
+	// Remove removes a file, if it is there, and RemoveAll all files of a conversation, older versions of them and what was
+	// begun and not ended included. Nil means that they are gone for good.
+	Remove(ctx context.Context, tenant, conversation, name string) error
+	RemoveAll(ctx context.Context, tenant, conversation string) error
+	// Reach says what keeps the files from being used, in words for an operator: nil for nothing.
+	Reach(ctx context.Context) error
 }
 
-// New returns the blobs in dir, which is made with the first of them.
-func New(system vfs.FS, dir string) *Dir { return &Dir{fs: system, dir: dir} }
+// Store is blobs in Files. It is safe for concurrent use.
+type Store struct{ files Files }
+
+// New returns the blobs in files.
+func New(files Files) *Store { return &Store{files: files} }
 
 // Put stores what body holds, at most max bytes, under key for a conversation of a tenant, and returns its name and size.
 // Tenant and conversation are names of folders; the caller has looked at their form.
-func (d *Dir) Put(ctx context.Context, key *seal.Content, tenant, conversation string, body io.Reader, max int64) (name string, size int64, err error) {
-	folder := d.fs.PathJoin(d.dir, tenant, conversation)
-	if err := d.makeFolder(folder); err != nil {
-		return "", 0, fmt.Errorf("making blob folder: %w", err)
-	}
-	// A process that died may have left a file of the same temporary name; it is truncated.
-	temp := d.fs.PathJoin(folder, "temp-"+strconv.FormatUint(d.temp.Add(1), 10))
-	f, err := d.fs.Create(temp, vfs.WriteCategoryUnspecified)
-	if err != nil {
-		return "", 0, fmt.Errorf("creating blob: %w", err)
-	}
-	sum := key.BlobName()
-	size, err = write(ctx, f, key, sum, body, max)
-	if err == nil {
-		err = f.Sync()
-	}
-	err = errors.Join(err, f.Close())
-	if err == nil {
+func (s *Store) Put(ctx context.Context, key *seal.Content, tenant, conversation string, body io.Reader, max int64) (name string, size int64, err error) {
+	err = s.files.Write(ctx, tenant, conversation, func(w io.Writer) (string, error) {
+		sum := key.BlobName()
+		var err error
+		if size, err = write(ctx, w, key, sum, body, max); err != nil {
+			return "", err
+		}
 		name = hex.EncodeToString(sum.Sum(nil))
-		err = d.fs.Rename(temp, d.fs.PathJoin(folder, name))
-	}
-	if err == nil {
-		err = d.syncDir(folder)
-	}
+		return name, nil
+	})
 	if err != nil {
-		_ = d.fs.Remove(temp) // it may be renamed already
 		return "", 0, fmt.Errorf("writing blob: %w", err)
 	}
 	return name, size, nil
@@ -141,20 +136,23 @@ func nonce(i uint32, last bool) []byte {
 
 // Open returns the bytes of a blob, or store.ErrNotFound. Reading fails with seal.ErrOpen when the file is damaged or cut
 // off; nothing that was not verified is returned.
-func (d *Dir) Open(_ context.Context, key *seal.Content, tenant, conversation, name string) (io.ReadCloser, error) {
+func (s *Store) Open(ctx context.Context, key *seal.Content, tenant, conversation, name string) (io.ReadCloser, error) {
 	if b, err := hex.DecodeString(name); err != nil || len(b) != key.BlobName().Size() {
 		return nil, store.ErrNotFound
 	}
-	f, err := d.fs.Open(d.fs.PathJoin(d.dir, tenant, conversation, name))
+	f, err := s.files.Open(ctx, tenant, conversation, name)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, store.ErrNotFound
+	}
 	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, store.ErrNotFound
-		}
 		return nil, fmt.Errorf("opening blob: %w", err)
 	}
 	salt := make([]byte, seal.SaltSize)
-	if _, err := io.ReadFull(f, salt); err != nil {
-		return nil, errors.Join(fmt.Errorf("reading blob: %w", seal.ErrOpen), f.Close())
+	if n, err := readChunk(f, salt); err != nil || n < len(salt) {
+		if err == nil {
+			err = seal.ErrOpen
+		}
+		return nil, errors.Join(fmt.Errorf("reading blob: %w", err), f.Close())
 	}
 	aead, err := key.Stream(salt)
 	if err != nil {
@@ -164,28 +162,23 @@ func (d *Dir) Open(_ context.Context, key *seal.Content, tenant, conversation, n
 }
 
 // Remove removes a blob, if it is there, durably.
-func (d *Dir) Remove(tenant, conversation, name string) error {
-	folder := d.fs.PathJoin(d.dir, tenant, conversation)
-	if err := d.fs.Remove(d.fs.PathJoin(folder, name)); err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
+func (s *Store) Remove(ctx context.Context, tenant, conversation, name string) error {
+	if err := s.files.Remove(ctx, tenant, conversation, name); err != nil {
 		return fmt.Errorf("removing blob: %w", err)
 	}
-	return d.syncDir(folder)
+	return nil
 }
 
 // RemoveAll removes the blobs of a conversation durably.
-func (d *Dir) RemoveAll(tenant, conversation string) error {
-	parent := d.fs.PathJoin(d.dir, tenant)
-	if _, err := d.fs.Stat(parent); errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err := d.fs.RemoveAll(d.fs.PathJoin(parent, conversation)); err != nil {
+func (s *Store) RemoveAll(ctx context.Context, tenant, conversation string) error {
+	if err := s.files.RemoveAll(ctx, tenant, conversation); err != nil {
 		return fmt.Errorf("removing blobs: %w", err)
 	}
-	return d.syncDir(parent)
+	return nil
 }
+
+// Reach says what keeps the place of the files from being used: nil for nothing.
+func (s *Store) Reach(ctx context.Context) error { return s.files.Reach(ctx) }
 
 // reader opens a file chunk by chunk.
 type reader struct {
@@ -249,27 +242,3 @@ func (r *reader) chunk() {
 
 // Close implements io.Closer.
 func (r *reader) Close() error { return r.f.Close() }
-
-// makeFolder makes folder and what is missing above it. The entries are synced also when they are there already: whoever
-// made them may not have come so far.
-func (d *Dir) makeFolder(folder string) error {
-	if err := d.fs.MkdirAll(folder, 0o700); err != nil {
-		return err
-	}
-	tenant := d.fs.PathDir(folder)
-	root := d.fs.PathDir(tenant)
-	for _, dir := range []string{d.fs.PathDir(root), root, tenant} {
-		if err := d.syncDir(dir); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (d *Dir) syncDir(dir string) error {
-	f, err := d.fs.OpenDir(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
-}

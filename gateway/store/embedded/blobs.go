@@ -12,8 +12,8 @@ import (
 
 // Blobs keeps the bytes of attachments, each under the data key of its conversation.
 type Blobs struct {
-	s   *Store
-	dir *blob.Dir
+	s     *Store
+	files *blob.Store
 }
 
 // Blobs returns the store's blobs.
@@ -27,7 +27,7 @@ func (b *Blobs) Put(ctx context.Context, r store.Ref, body io.Reader, max int64)
 	if err != nil {
 		return "", 0, err
 	}
-	if name, size, err = b.dir.Put(ctx, key, r.Tenant.Name(), r.ID, body, max); err != nil {
+	if name, size, err = b.files.Put(ctx, key, r.Tenant.Name(), r.ID, body, max); err != nil {
 		return "", 0, err
 	}
 	return name, size, b.kept(ctx, r)
@@ -46,7 +46,7 @@ func (b *Blobs) kept(ctx context.Context, r store.Ref) error {
 	}
 	b.s.copying.Lock()
 	defer b.s.copying.Unlock()
-	return errors.Join(err, b.dir.RemoveAll(r.Tenant.Name(), r.ID))
+	return errors.Join(err, b.files.RemoveAll(ctx, r.Tenant.Name(), r.ID))
 }
 
 // Open returns the bytes of a blob, or store.ErrNotFound. Reading fails with seal.ErrOpen where the file is damaged.
@@ -63,7 +63,7 @@ func (b *Blobs) Open(ctx context.Context, r store.Ref, name string) (io.ReadClos
 	if key == nil {
 		return nil, store.ErrNotFound
 	}
-	return b.dir.Open(ctx, key, r.Tenant.Name(), r.ID, name)
+	return b.files.Open(ctx, key, r.Tenant.Name(), r.ID, name)
 }
 
 // dataKey returns the key of a conversation, nil when it has none. The caller holds the partition's lock.

@@ -127,7 +127,7 @@ func Open(o Options) (*Store, error) {
 	}
 	s.gate.fill()
 	s.learn()
-	s.blobs = &Blobs{s: s, dir: blob.New(o.FS, o.FS.PathJoin(o.Dir, "blobs"))}
+	s.blobs = &Blobs{s: s, files: blob.New(blob.NewDir(o.FS, o.FS.PathJoin(o.Dir, "blobs")))}
 	return s, nil
 }
 

@@ -80,7 +80,7 @@ func (s *Store) scrubRound(ctx context.Context, marks []mark) error {
 	}
 	s.copying.Lock() // a backup has links to old files
 	defer s.copying.Unlock()
-	if err := s.removeFiles(marks); err != nil {
+	if err := s.removeFiles(ctx, marks); err != nil {
 		return err
 	}
 	if err := s.enter(ctx); err != nil {
@@ -127,14 +127,14 @@ func (s *Store) untilTrouble(ctx context.Context) (context.Context, func()) {
 }
 
 // removeFiles removes the blobs that marks name.
-func (s *Store) removeFiles(marks []mark) error {
+func (s *Store) removeFiles(ctx context.Context, marks []mark) error {
 	for _, m := range marks {
 		var err error
 		switch m.kind {
 		case markErased:
-			err = s.blobs.dir.RemoveAll(m.ref.Tenant.Name(), m.ref.ID)
+			err = s.blobs.files.RemoveAll(ctx, m.ref.Tenant.Name(), m.ref.ID)
 		case markDetached:
-			err = s.blobs.dir.Remove(m.ref.Tenant.Name(), m.ref.ID, m.what)
+			err = s.blobs.files.Remove(ctx, m.ref.Tenant.Name(), m.ref.ID, m.what)
 		}
 		if err != nil {
 			return err

@@ -13,11 +13,11 @@ import (
 	"turnout/gateway/store/seal"
 )
 
-// Blobs keeps the bytes of attachments in a folder, each under the data key of its conversation. The keys are in the store,
-// the folder is not: nodes that share a store share the folder.
+// Blobs keeps the bytes of attachments in files, each under the data key of its conversation. The keys are in the store, the
+// files are not: nodes that share a store share the folder or the bucket that has them.
 type Blobs struct {
-	s   *Store
-	dir *blob.Dir
+	s     *Store
+	files *blob.Store
 
 	mu   sync.Mutex
 	made map[store.Ref]madeKey
@@ -43,12 +43,13 @@ func (b *Blobs) Put(ctx context.Context, r store.Ref, body io.Reader, max int64)
 	if err != nil {
 		return "", 0, err
 	}
-	if name, size, err = b.dir.Put(ctx, key, r.Tenant.Name(), r.ID, body, max); err != nil {
+	if name, size, err = b.files.Put(ctx, key, r.Tenant.Name(), r.ID, body, max); err != nil {
 		return "", 0, err
 	}
-	// What was put for a conversation that was erased meanwhile is not kept.
+	// What was put for a conversation that was erased meanwhile is not kept, whether somebody still waits for it or not.
+	ctx = context.WithoutCancel(ctx)
 	if err := b.s.gone(ctx, r); errors.Is(err, store.ErrErased) {
-		return "", 0, errors.Join(err, b.dir.RemoveAll(r.Tenant.Name(), r.ID))
+		return "", 0, errors.Join(err, b.files.RemoveAll(ctx, r.Tenant.Name(), r.ID))
 	}
 	return name, size, nil
 }
@@ -66,7 +67,7 @@ func (b *Blobs) Open(ctx context.Context, r store.Ref, name string) (io.ReadClos
 	if key == nil {
 		return nil, store.ErrNotFound
 	}
-	return b.dir.Open(ctx, key, r.Tenant.Name(), r.ID, name)
+	return b.files.Open(ctx, key, r.Tenant.Name(), r.ID, name)
 }
 
 // read returns the key of a conversation, nil when it has none.

@@ -323,7 +323,7 @@ func (s *Store) Scrub(ctx context.Context) error {
 		return err
 	}
 	for _, m := range marks {
-		if err := s.scrubFiles(m); err != nil {
+		if err := s.scrubFiles(ctx, m); err != nil {
 			return fmt.Errorf("scrubbing: %w", err)
 		}
 	}
@@ -379,14 +379,14 @@ func (s *Store) marks(ctx context.Context) (list []mark, err error) {
 }
 
 // scrubFiles removes the blobs that a mark names.
-func (s *Store) scrubFiles(m mark) error {
+func (s *Store) scrubFiles(ctx context.Context, m mark) error {
 	kind, rest, _ := strings.Cut(m.what, "/")
 	conv, blob, _ := strings.Cut(rest, "/")
 	switch kind {
 	case markErased:
-		return s.blobs.dir.RemoveAll(m.tenant.Name(), conv)
+		return s.blobs.files.RemoveAll(ctx, m.tenant.Name(), conv)
 	case markDetached:
-		return s.blobs.dir.Remove(m.tenant.Name(), conv, blob)
+		return s.blobs.files.Remove(ctx, m.tenant.Name(), conv, blob)
 	}
 	return nil
 }

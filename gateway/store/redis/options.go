@@ -13,6 +13,7 @@ import (
 
 	"turnout/gateway/fault"
 	"turnout/gateway/id"
+	"turnout/gateway/store/blob"
 )
 
 // Options say which Redis holds the store and how. Addr or Sentinels, Root, IDs and Now are required.
@@ -36,9 +37,11 @@ type Options struct {
 	// AllowUnsafe lets the store work on a server whose settings lose acknowledged messages. Health says so.
 	AllowUnsafe bool
 
-	// Blobs is the folder of attachments. All nodes need the same one. FS is its file system, nil for the disk.
+	// Blobs is the folder of attachments, FS its file system, nil for the disk. Files, when set, has them in the place of a
+	// folder. All nodes need the same one.
 	Blobs string
 	FS    vfs.FS
+	Files blob.Files
 
 	// Root is the root key, 32 bytes.
 	Root []byte

@@ -83,7 +83,11 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		work: newSchedule(), timers: newSchedule(),
 	}
 	s.tenants.byName = map[string]*seal.Tenant{}
-	s.blobs = &Blobs{s: s, dir: blob.New(o.FS, o.Blobs)}
+	files := o.Files
+	if files == nil {
+		files = blob.NewDir(o.FS, o.Blobs)
+	}
+	s.blobs = &Blobs{s: s, files: blob.New(files)}
 	if err := s.begin(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("opening store on redis at %s: %w", cmp.Or(o.Addr, o.Master), err), s.db.close())
 	}
