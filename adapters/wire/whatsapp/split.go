@@ -20,13 +20,18 @@ func Units(s string) int {
 	return n
 }
 
+// fits reports whether a text has at most most units. It looks at no more of it than it must.
+func fits(s string, most int) bool {
+	return len(s) <= most || len(s) <= 3*most && Units(s) <= most // a unit takes up to 3 bytes
+}
+
 // Split cuts a text into pieces of at most most units, of which there are at least 2: where it can between paragraphs, else between lines, sentences, words,
 // and never within what a reader sees as one character, unless that alone is too long. White space at a cut goes; nothing
 // else does. A text that fits is one piece; one of nothing but white space is none.
 func Split(text string, most int) []string {
 	var out []string
 	for text = strings.TrimSpace(text); text != ""; {
-		if Units(text) <= most {
+		if fits(text, most) {
 			return append(out, text)
 		}
 		at := cut(text, most)
@@ -40,7 +45,7 @@ func Split(text string, most int) []string {
 
 // Shorten returns a text of at most most units: as it is, or cut between characters with an ellipsis at its end.
 func Shorten(text string, most int) string {
-	if Units(text) <= most {
+	if fits(text, most) {
 		return text
 	}
 	at, last := whole(text, most-1)
