@@ -408,28 +408,34 @@ func (s *Store) resolve(ctx context.Context, now int64) error {
 		return err
 	}
 	cmds := make([]*goredis.MapStringStringCmd, len(tenants))
-	if err := s.db.run(ctx, reading, func(p goredis.Pipeliner) {
+	if err := s.db.run(ctx, use{reads: true, partial: true}, func(p goredis.Pipeliner) {
 		for i, t := range tenants {
 			cmds[i] = p.HGetAll(ctx, s.keys.desk(t, deskReserved))
 		}
 	}); err != nil {
 		return err
 	}
+	var failed error // the last: what is left is looked at again, and holds up no other
 	for i, c := range cmds {
+		if err := c.Err(); err != nil {
+			failed = err
+			continue
+		}
 		for op, row := range c.Val() {
 			r, ok := parseReservation(row)
 			if ok && now-r.at < reservedFor {
 				continue
 			}
-			if err := s.void(ctx, store.Ref{Tenant: tenants[i], ID: r.conv}, store.Token(op)); err != nil {
-				return err
+			err := s.void(ctx, store.Ref{Tenant: tenants[i], ID: r.conv}, store.Token(op))
+			if err == nil {
+				err = s.Cancel(ctx, tenants[i], store.Token(op))
 			}
-			if err := s.Cancel(ctx, tenants[i], store.Token(op)); err != nil {
-				return err
+			if err != nil {
+				failed = err
 			}
 		}
 	}
-	return nil
+	return failed
 }
 
 // void sees to it that the claim of an operation has an outcome: it was committed, and then the view knows of it when void

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	goredis "github.com/redis/go-redis/v9"
 
@@ -313,8 +312,8 @@ func (w *write) detach() error {
 	return nil
 }
 
-// Scrub implements store.Erasure. What was deleted stands in the server's append-only file until the server writes that
-// anew: so it is told to, and the marks go when it has. Blobs are removed before.
+// Scrub implements store.Erasure. What was deleted stands in the append-only files of the servers, of replicas too, until
+// they write them anew: so they are told to, and the marks go when all have. Blobs are removed before.
 func (s *Store) Scrub(ctx context.Context) error {
 	s.scrubbing.Lock()
 	defer s.scrubbing.Unlock()
@@ -389,78 +388,4 @@ func (s *Store) scrubFiles(ctx context.Context, m mark) error {
 		return s.blobs.files.Remove(ctx, m.tenant.Name(), conv, blob)
 	}
 	return nil
-}
-
-// rewritePoll is the pause between looks at a rewrite that is under way.
-const rewritePoll = 20 * time.Millisecond
-
-// rewrite has the server write its files anew. A rewrite that was under way before does not count: it began with what is
-// deleted now.
-func (s *Store) rewrite(ctx context.Context) error {
-	if err := s.settled(ctx); err != nil {
-		return err
-	}
-	fields, err := s.persistence(ctx)
-	if err != nil {
-		return err
-	}
-	if fields["aof_enabled"] == "1" {
-		if err := s.db.run(ctx, passing, func(p goredis.Pipeliner) { p.BgRewriteAOF(ctx) }); err != nil {
-			return fmt.Errorf("rewriting the append-only file: %w", err)
-		}
-		if err := s.settled(ctx); err != nil {
-			return err
-		}
-		if fields, err = s.persistence(ctx); err != nil {
-			return err
-		}
-		if fields["aof_last_bgrewrite_status"] != "ok" {
-			return errors.New("the server could not rewrite its append-only file")
-		}
-	}
-	if fields["rdb_saves"] == "0" {
-		return nil
-	}
-	// It has written a snapshot at some time: the next one takes its place.
-	if err := s.db.run(ctx, passing, func(p goredis.Pipeliner) { p.BgSave(ctx) }); err != nil {
-		return fmt.Errorf("writing the snapshot anew: %w", err)
-	}
-	if err := s.settled(ctx); err != nil {
-		return err
-	}
-	if fields, err = s.persistence(ctx); err != nil {
-		return err
-	}
-	if fields["rdb_last_bgsave_status"] != "ok" {
-		return errors.New("the server could not write its snapshot anew")
-	}
-	return nil
-}
-
-func (s *Store) persistence(ctx context.Context) (map[string]string, error) {
-	var info *goredis.StringCmd
-	if err := s.db.run(ctx, passing, func(p goredis.Pipeliner) { info = p.Info(ctx, "persistence") }); err != nil {
-		return nil, err
-	}
-	return infoFields(info.Val()), nil
-}
-
-// settled waits until the server writes nothing in the background.
-func (s *Store) settled(ctx context.Context) error {
-	for {
-		f, err := s.persistence(ctx)
-		if err != nil {
-			return err
-		}
-		if f["aof_rewrite_in_progress"] != "1" && f["aof_rewrite_scheduled"] != "1" && f["rdb_bgsave_in_progress"] != "1" {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-s.db.closed:
-			return errClosed
-		case <-time.After(rewritePoll):
-		}
-	}
 }

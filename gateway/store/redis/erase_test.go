@@ -45,7 +45,8 @@ func TestScrubbed(t *testing.T) {
 	}
 	key, state := read(s.keys.ofTenant(p, n.tenant, "k"), st.Ref.ID), read(s.keys.conversation(p, st.Ref, "s"), "st")
 	n.must(c.BgSave(t.Context()).Err()) // a snapshot has it too
-	n.must(s.settled(t.Context()))
+	_, err = s.settled(t.Context(), c)
+	n.must(err)
 	wipe := n.step(st.Ref, n.load(s, st.Ref), conversation.Actor{Kind: conversation.System}, conversation.Wipe{})
 	n.commit(s, wipe)
 	for what, b := range map[string][]byte{"the key": key, "the state": state} {

@@ -138,7 +138,7 @@ func (s *Store) shout(ctx context.Context, channel string) {
 
 // hear collects what other nodes have committed. The client connects again by itself; what was said meanwhile is lost.
 func (s *Store) hear(ctx context.Context, channel string, heard *pile) {
-	sub := s.db.client.Subscribe(ctx, channel)
+	sub := s.db.subscribe(ctx, channel)
 	defer sub.Close()
 	for ctx.Err() == nil {
 		m, err := sub.ReceiveMessage(ctx)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -16,18 +17,21 @@ import (
 	"turnout/gateway/store/blob"
 )
 
-// Options say which Redis holds the store and how. Addr or Sentinels, Root, IDs and Now are required.
+// Options say which Redis holds the store and how. One of Addr, Sentinels and Cluster, and Root, IDs and Now are required.
 type Options struct {
 	// Addr is "host:port" of the server. In its place Sentinels name the primary that they watch as Master: then the store
 	// goes on with the one that takes over.
 	Addr      string
 	Sentinels []string
 	Master    string
+	// Cluster are servers of a Redis Cluster, "host:port" each, that tell of the others. One that answers is enough.
+	Cluster []string
 	// Username and Password sign in, where the server asks for it. TLS, when set, is how to connect.
 	Username, Password string
 	TLS                *tls.Config
-	DB                 int
-	// Prefix begins every key, so that a server can hold more than one store; empty means "turnout:".
+	DB                 int // 0 on a Cluster, which has no other
+	// Prefix begins every key, so that a server can hold more than one store; empty means "turnout:". It has no braces:
+	// those around a part of a key say in which slot of a Cluster it lies.
 	Prefix string
 
 	// Wait is the number of replicas that must have a write before it is acknowledged, WaitFor how long they may take; 0
@@ -82,8 +86,12 @@ const minKnown = 8 * 24 * time.Hour
 
 func (o Options) withDefaults() (Options, error) {
 	switch {
-	case o.Addr == "" && len(o.Sentinels) == 0:
+	case o.Addr == "" && len(o.Sentinels) == 0 && len(o.Cluster) == 0:
 		return o, errors.New("opening store: no address of a redis server")
+	case len(o.Cluster) > 0 && (o.Addr != "" || len(o.Sentinels) > 0 || o.Master != "" || o.DB != 0):
+		return o, errors.New("opening store: a cluster is named by addresses of its servers alone, and has one database")
+	case strings.ContainsAny(o.Prefix, "{}"):
+		return o, errors.New("opening store: braces in the prefix of the keys")
 	case len(o.Sentinels) > 0 && (o.Addr != "" || o.Master == ""):
 		return o, errors.New("opening store: sentinels need the name of the primary that they watch, and no address of a server")
 	case o.IDs == nil || o.Now == nil:

@@ -1,4 +1,4 @@
-// Package redis is the store on a Redis server that several nodes share.
+// Package redis is the store on Redis servers that several nodes share: one, one that sentinels watch, or a Cluster.
 //
 // Everything that one step of a conversation touches lies in one partition, and so in one slot: a step is one call of one
 // script, which compares what the step was decided upon and writes all of it or nothing (txn.go). What a script writes is
@@ -11,6 +11,10 @@
 // Leases and send attempts are rows with an end: they outlast the process that took them, and other nodes respect them.
 // What is compared is unique, never a counter: what a failover lost cannot come back as something else.
 //
+// On a Cluster every partition, and all that a tenant has of its own, lies in one slot; the partitions spread evenly over the
+// slots (keys.go). A question to all partitions goes to each primary by itself (client.go, cluster.go): one whose replica or
+// whose whole shard is gone refuses what lies there, and nothing else.
+//
 // Nothing leaves this package before the server has it at the level that Health names: a write is acknowledged, and a read
 // shown, when the server has answered (appendfsync always: after its fsync) and, with Wait, its replicas have confirmed.
 package redis
@@ -21,6 +25,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,7 +40,7 @@ import (
 
 var _ store.Store = (*Store)(nil)
 
-// Store is a store.Store on a Redis server. It is safe for concurrent use.
+// Store is a store.Store on Redis. It is safe for concurrent use.
 type Store struct {
 	o     Options
 	db    *db
@@ -66,8 +71,8 @@ type Store struct {
 	listeners sync.WaitGroup
 }
 
-// Open opens the store on the server at o.Addr, or makes a new one there. It fails with seal.ErrRootKey when o.Root is not
-// the key that the store was made with, and with an error that names the setting when the server's lose acknowledged
+// Open opens the store on the servers that o names, or makes a new one there. It fails with seal.ErrRootKey when o.Root is not
+// the key that the store was made with, and with an error that names the setting when a server's lose acknowledged
 // messages.
 func Open(ctx context.Context, o Options) (*Store, error) {
 	o, err := o.withDefaults()
@@ -89,7 +94,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	}
 	s.blobs = &Blobs{s: s, files: blob.New(files)}
 	if err := s.begin(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("opening store on redis at %s: %w", cmp.Or(o.Addr, o.Master), err), s.db.close())
+		return nil, errors.Join(fmt.Errorf("opening store on redis at %s: %w", cmp.Or(o.Addr, o.Master, strings.Join(o.Cluster, ", ")), err), s.db.close())
 	}
 	listening, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s.stop = stop
@@ -100,11 +105,8 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 
 // begin looks at the server and at what the store knows of itself.
 func (s *Store) begin(ctx context.Context) error {
-	settings, err := s.db.settings(ctx)
-	if err != nil {
-		return err
-	}
-	if s.level, err = settings.judge(s.o.Wait, s.o.AllowUnsafe); err != nil {
+	var err error
+	if s.level, err = s.examine(ctx); err != nil {
 		return err
 	}
 	if err := s.identify(ctx); err != nil {

@@ -47,8 +47,12 @@ func open(t testing.TB, o redis.Options) *redis.Store {
 
 func TestSuite(t *testing.T) {
 	server := redistest.Start(t, redistest.Durable()...)
+	suite(t, func(now func() time.Time) redis.Options { return options(server, now) })
+}
+
+func suite(t *testing.T, options func(now func() time.Time) redis.Options) {
 	storetest.Run(t, func(t *testing.T, c *storetest.Clock) storetest.Opened {
-		o := options(server, c.Now)
+		o := options(c.Now)
 		s := open(t, o)
 		return storetest.Opened{
 			Store: s,

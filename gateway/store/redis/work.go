@@ -120,10 +120,16 @@ func (s *Store) sweep(ctx context.Context, now int64) error {
 	defer s.swept.mu.Unlock()
 	later := now + max(1, s.o.Redeliver.Milliseconds())
 	var left []int
-	err := eachPartFrom(ctx, s, passing, 0, func(p goredis.Pipeliner, part int) *goredis.Cmd {
+	silent, why := 0, error(nil)
+	// A partition whose server does not answer keeps what is due there for the next sweep; it holds up no other.
+	err := eachPartFrom(ctx, s, sweeping, 0, func(p goredis.Pipeliner, part int) *goredis.Cmd {
 		keys := []string{s.keys.part(part, "r"), s.keys.part(part, "t"), s.keys.part(part, "o"), s.keys.part(part, "x")}
 		return p.EvalSha(ctx, s.db.scripts.due.Hash(), keys, now, later, sweptPerPart)
 	}, func(part int, c *goredis.Cmd) (bool, error) {
+		if err := c.Err(); err != nil {
+			silent, why = silent+1, err
+			return true, nil
+		}
 		rows, err := s.take(c, now)
 		if rows > 0 {
 			left = append(left, part)
@@ -133,15 +139,18 @@ func (s *Store) sweep(ctx context.Context, now int64) error {
 	if err != nil {
 		return fmt.Errorf("sweeping: %w", err)
 	}
+	s.swept.set(now)
+	if silent > 0 {
+		s.o.Log.Warn("sweeping: partitions do not answer", "partitions", silent, "err", why)
+	}
 	for _, part := range left {
 		if err := s.relay(ctx, part); err != nil {
-			return fmt.Errorf("applying relay rows: %w", err)
+			s.o.Log.Warn("applying relay rows; the next sweep does it again", "partition", part, "err", err)
 		}
 	}
 	if err := s.resolve(ctx, now); err != nil {
-		return fmt.Errorf("resolving reservations: %w", err)
+		s.o.Log.Warn("resolving reservations; it is done again", "err", err)
 	}
-	s.swept.set(now)
 	return nil
 }
 

@@ -43,6 +43,7 @@ type Server struct {
 	bin  string
 	dir  string
 	port int
+	bus  int // where the servers of a Cluster talk to each other
 	args []string
 	conf string // the content of a file of settings, for a sentinel; %d is its port
 	cmd  *exec.Cmd
