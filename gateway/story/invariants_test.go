@@ -1,6 +1,7 @@
 package story
 
 import (
+	"encoding/json"
 	"fmt"
 	"math"
 	"slices"
@@ -71,6 +72,33 @@ func judgeWire(wire, log []visible) (faults []string) {
 			fault("event %d was on the wire and is not in the log", v.VSeq)
 		case v.ID != log[i].ID || v.Type != log[i].Type || v.By != log[i].By || text(v) != text(log[i]):
 			fault("event %d was on the wire as %s by %s, %q, and is %s by %s, %q", v.VSeq, v.Type, v.By, text(v), log[i].Type, log[i].By, text(log[i]))
+		}
+	}
+	return faults
+}
+
+// judgeKept holds a conversation's log, as people see it, against everything that its customer said: each is there, once, and
+// the bot was silent while others had it.
+func judgeKept(said map[string]string, l logged) (faults []string) {
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
+	count := map[string]int{}
+	for _, words := range said {
+		count[words]++
+	}
+	owner := "bot"
+	for _, e := range l.Events {
+		switch {
+		case e.Owner != nil:
+			owner = e.Owner.To.Kind
+		case e.Type == "message.received":
+			count[e.Message.Text]--
+		case e.Type == "message.sent" && e.Message.By == "bot" && owner != "bot":
+			fault("the bot spoke at %d while %s had the conversation", e.Seq, owner)
+		}
+	}
+	for words, n := range count {
+		if n != 0 {
+			fault("%q is there %d times less than it was said", words, n)
 		}
 	}
 	return faults
@@ -167,6 +195,23 @@ func TestInvariantsAreJudged(t *testing.T) {
 	} {
 		if len(judgeWire(change(sound()), sound())) == 0 {
 			t.Errorf("%s is not noticed on the wire", name)
+		}
+	}
+	kept := func(events string) (l logged) {
+		if err := json.Unmarshal([]byte(`{"events": [`+events+`]}`), &l); err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	const hello, agent, queued = `{"type": "message.received", "message": {"text": "hello"}}`, `{"type": "message.received", "message": {"text": "agent"}}`, `{"type": "owner.changed", "owner": {"to": {"kind": "queued"}}}`
+	if faults := judgeKept(said, kept(hello+","+agent+","+queued)); len(faults) > 0 {
+		t.Errorf("a sound log of people's: %q", faults)
+	}
+	for name, events := range map[string]string{
+		"lost": hello, "twice": hello + "," + agent + "," + hello, "the bot in the queue": hello + "," + agent + "," + queued + `,{"type": "message.sent", "message": {"by": "bot"}}`,
+	} {
+		if len(judgeKept(said, kept(events))) != 1 {
+			t.Errorf("%s is not noticed in people's log", name)
 		}
 	}
 	life := make([]figures, 60)

@@ -135,6 +135,8 @@ type worker struct {
 	*client
 	name string
 	n    int
+	rest time.Duration // before it looks again where nobody waits
+	did  *tally        // what it did; nil: nobody counts
 }
 
 func (w *worker) work(t *testing.T, ctx, over context.Context) {
@@ -159,10 +161,12 @@ func (w *worker) work(t *testing.T, ctx, over context.Context) {
 				w.lost(t, "claim", err)
 				continue
 			}
+			w.did.add("claims", 1)
 			if err := w.do(ctx, path+"/reply", key+"r", map[string]any{"text": "reply " + key}, &ok); err != nil {
 				w.lost(t, "reply", err)
 				continue
 			}
+			w.did.add("replies", 1)
 			act := "/release"
 			if w.n%3 != 0 {
 				act = "/resolve"
@@ -170,11 +174,17 @@ func (w *worker) work(t *testing.T, ctx, over context.Context) {
 			err := w.do(ctx, path+act, key+"e", map[string]any{}, &ok)
 			var refused *errStatus
 			if errors.As(err, &refused) && strings.Contains(refused.body, "return_limit") {
-				err = w.do(ctx, path+"/resolve", key+"f", map[string]any{}, &ok)
+				act = "/resolve"
+				err = w.do(ctx, path+act, key+"f", map[string]any{}, &ok)
 			}
 			if err != nil {
 				w.lost(t, act, err)
+				continue
 			}
+			w.did.add(strings.TrimPrefix(act, "/")+"s", 1)
+		}
+		if len(list.Items) == 0 {
+			pause(over, w.rest)
 		}
 	}
 }

@@ -24,7 +24,7 @@ import (
 var binary string
 
 func TestMain(m *testing.M) {
-	if os.Getenv(faultPoint) != "" {
+	if os.Getenv(faultPoint) != "" || os.Getenv(faultDisk) != "" {
 		os.Exit(serveUntilFault())
 	}
 	dir, err := os.MkdirTemp("", "turnout-story-*")
@@ -51,6 +51,8 @@ type node struct {
 	keys map[string]string // API keys by agent
 	base string            // http://127.0.0.1:port
 	ops  string
+
+	instead func() *exec.Cmd // the process to start; nil: the program under test
 
 	cmd  *exec.Cmd
 	done chan struct{}
@@ -185,6 +187,10 @@ func freeAddr(t *testing.T) string {
 // start runs the process and returns when it serves.
 func (n *node) start() {
 	n.t.Helper()
+	if n.instead != nil {
+		n.run(n.instead())
+		return
+	}
 	n.run(exec.Command(binary, "serve", "--config", filepath.Join(n.dir, "turnout.yaml")))
 }
 
@@ -235,6 +241,7 @@ type client struct {
 	base   string
 	others []string
 	token  string
+	failed func(*errStatus) // is told of every answer of 500 or more; nil: nobody is
 }
 
 func newClient(base, token string) *client {
@@ -245,9 +252,24 @@ func newClient(base, token string) *client {
 type errStatus struct {
 	status int
 	body   string
+	header http.Header
 }
 
 func (e *errStatus) Error() string { return fmt.Sprintf("status %d: %s", e.status, e.body) }
+
+// unreadable says what a program misses in an answer that it should try again after; "" for nothing.
+func (e *errStatus) unreadable() string {
+	var problem struct{ Code, Detail string }
+	switch err := json.Unmarshal([]byte(e.body), &problem); {
+	case e.header.Get("Content-Type") != "application/problem+json" || err != nil || problem.Code == "" || problem.Detail == "":
+		return fmt.Sprintf("%v (%s) is no problem that can be read", e, e.header.Get("Content-Type"))
+	case e.status != http.StatusServiceUnavailable:
+		return fmt.Sprintf("%v is nothing that a client could try again after", e)
+	case e.header.Get("Retry-After") == "":
+		return fmt.Sprintf("%v does not say when to try again", e)
+	}
+	return ""
+}
 
 // once sends one request; a nil body is a GET.
 func (c *client) once(ctx context.Context, path, key string, body, into any) error {
@@ -280,7 +302,11 @@ func (c *client) once(ctx context.Context, path, key string, body, into any) err
 		return err
 	}
 	if resp.StatusCode/100 != 2 {
-		return &errStatus{resp.StatusCode, string(b)}
+		refused := &errStatus{resp.StatusCode, string(b), resp.Header}
+		if c.failed != nil && resp.StatusCode >= 500 {
+			c.failed(refused)
+		}
+		return refused
 	}
 	return json.Unmarshal(b, into)
 }

@@ -27,7 +27,7 @@ const (
 	faultConfig = "TURNOUT_STORY_CONFIG"
 )
 
-// serveUntilFault is turnout serve with an injector that kills the process, -9, at the point.
+// serveUntilFault is turnout serve with an injector that kills the process, -9, at the point, or with a disk that goes wrong.
 func serveUntilFault() int {
 	pass, _ := strconv.Atoi(os.Getenv(faultPass))
 	cfg, err := config.Load(os.Getenv(faultConfig))
@@ -37,7 +37,7 @@ func serveUntilFault() int {
 	}
 	var passed atomic.Int64
 	ctx := context.Background()
-	g, err := gateway.New(ctx, gateway.Options{
+	o := gateway.Options{
 		Config: cfg, Registry: builtin.Registry(),
 		Faults: func(_ context.Context, p fault.Point) error {
 			if string(p) == os.Getenv(faultPoint) && passed.Add(1) == int64(pass) {
@@ -46,7 +46,12 @@ func serveUntilFault() int {
 			}
 			return nil
 		},
-	})
+		Fatal: func(error) { os.Exit(fatalExit) },
+	}
+	if mode := os.Getenv(faultDisk); mode != "" {
+		o.FS = newBadDisk(mode)
+	}
+	g, err := gateway.New(ctx, o)
 	if err == nil {
 		err = g.Start(ctx)
 	}

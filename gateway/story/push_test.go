@@ -54,6 +54,7 @@ type app struct {
 	sue     *client // a supervisor, who sees everything
 	ok      bool    // an id is taken once
 	in, out string  // the secrets
+	failed  func(*errStatus)
 }
 
 // newApp adds the app's channel to a node that does not run yet.
@@ -145,7 +146,11 @@ func (a *app) once(ctx context.Context, path string, raw []byte, into any) error
 		return err
 	}
 	if resp.StatusCode/100 != 2 {
-		return &errStatus{resp.StatusCode, string(b)}
+		refused := &errStatus{resp.StatusCode, string(b), resp.Header}
+		if a.failed != nil && resp.StatusCode >= 500 {
+			a.failed(refused)
+		}
+		return refused
 	}
 	return json.Unmarshal(b, into)
 }
@@ -158,6 +163,7 @@ type logged struct {
 		Message *struct{ ID, By, Text string }
 		Status  *struct{ Message, Status, Code string }
 		Handoff *struct {
+			Rule     string
 			InFlight []string `json:"in_flight"`
 		}
 		Owner *struct {

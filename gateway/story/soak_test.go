@@ -1,26 +1,17 @@
 package story
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
-	"log"
+	"maps"
 	"math/rand/v2"
-	"net"
-	"net/http"
-	"net/http/httputil"
-	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/coder/websocket"
 
 	"turnout/adapters/adaptertest"
 )
@@ -49,74 +40,134 @@ const sampled = 2 * time.Second
 func TestSoak(t *testing.T) {
 	whole, between := soakTime(t)
 	s := newSoak(t)
-	ctx, cancel := context.WithTimeout(context.Background(), whole+6*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), whole+10*time.Minute)
 	defer cancel()
 	over, end := context.WithCancel(ctx)
 	defer end()
+	s.prober = newProber(t, ctx, s.n)
 	s.load(ctx, over)
 
 	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
+	t.Logf("seed %d, faults of the disk by %s", seed, s.disk)
 	random := rand.New(rand.NewPCG(3, seed))
-	faults := []string{"cut", "kill", "bot down", "stop", "slow bot", "provider", "cut", "stop", "bot down", "slow bot"}
-	done := map[string]int{}
 	look := time.NewTicker(sampled)
 	defer look.Stop()
 	next := time.NewTicker(between)
 	defer next.Stop()
-	last := time.After(whole)
-	for i, running := 0, true; running; {
+	began := time.Now()
+	for done := 0; time.Since(began) < whole; {
 		select {
-		case <-last:
-			running = false
 		case <-look.C:
 			if f, err := s.n.figures(false); err == nil {
 				s.life = append(s.life, f)
 			}
 		case <-next.C:
-			f := faults[i%len(faults)]
-			i++
-			done[f]++
-			s.fault(ctx, f, random, between)
+			s.fault(ctx, faultAt(done, time.Since(began) > whole/2), random, between)
+			done++
 		}
 	}
 	s.calm()
 	end()
 	s.wg.Wait()
-	t.Logf("%s with %v", whole, done)
-	s.judge(ctx)
+	s.judge(ctx, time.Since(began), between)
+}
+
+// faults are what goes wrong, in turn. The process ends of kill and disk error.
+var faults = []string{"full disk", "disk error", "slow disk", "kill", "bot down", "cut", "provider", "stop", "slow bot"}
+
+// faultAt is the fault in a place. In the first half of the time the process ends now and then; in the second it has to live,
+// long enough for what grows slowly to be seen.
+func faultAt(i int, lives bool) string {
+	all := faults
+	if lives {
+		all = slices.DeleteFunc(slices.Clone(all), func(f string) bool { return f == "kill" || f == "disk error" })
+	}
+	return all[i%len(all)]
 }
 
 // soak is a node under load.
 type soak struct {
-	t     *testing.T
-	n     *node
-	app   *app
-	bot   *faultyBot
-	front *front // before the node: what customers connect to
-	wg    sync.WaitGroup
-	appOf []map[string]bool // conversations of the app's customers
+	t      *testing.T
+	n      *node
+	app    *app
+	bot    *faultyBot
+	front  *front // before the node: what customers connect to
+	disk   disk
+	prober *prober
+	wg     sync.WaitGroup
+	did    tally
 
 	mu     sync.Mutex
 	people []*follower
+	appOf  map[string]bool // conversations of the app's customers
 
 	life []figures
 }
 
+// tally counts what was done, by name. All of it works on a nil pointer too, and counts nothing.
+type tally struct {
+	mu sync.Mutex
+	n  map[string]int
+}
+
+func (t *tally) add(what string, n int) {
+	if t == nil {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.n == nil {
+		t.n = map[string]int{}
+	}
+	t.n[what] += n
+}
+
+func (t *tally) of(what string) int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.n[what]
+}
+
+func (t *tally) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var b strings.Builder
+	for _, what := range slices.Sorted(maps.Keys(t.n)) {
+		fmt.Fprintf(&b, "\n%9d %s", t.n[what], what)
+	}
+	return b.String()
+}
+
 func newSoak(t *testing.T) *soak {
-	s := &soak{t: t, bot: newFaultyBot(t)}
+	s := &soak{t: t, bot: newFaultyBot(t), appOf: map[string]bool{}}
 	s.n = newNode(t, s.bot.URL, 2*time.Second)
 	s.n.change("turnout.yaml", "limits: {allow_networks: [127.0.0.1/32]}", fmt.Sprintf(wide, 10_000, 10*time.Second))
 	s.n.change("shop.yaml", "failures: 100000", "failures: 20") // the breaker is part of it
 	s.app = newApp(t, s.n, false)
+	s.app.failed = s.failed
+	s.disk = newDisk(s.n)
 	s.n.start()
 	s.front = newFront(t, s.n.base)
 	return s
 }
 
+// failed looks at an answer that something cannot be done now.
+func (s *soak) failed(e *errStatus) {
+	s.did.add(fmt.Sprint("answers ", e.status), 1)
+	if why := e.unreadable(); why != "" {
+		s.t.Error(why)
+	}
+}
+
 // fault makes one thing go wrong, and mends it, except what mends itself, before the time for the next.
 func (s *soak) fault(ctx context.Context, name string, random *rand.Rand, between time.Duration) {
+	s.did.add("faults: "+name, 1)
 	part := between/8 + time.Duration(random.Int64N(int64(between/4)))
+	must := func(err error) {
+		if err != nil {
+			s.t.Errorf("%s: %v", name, err)
+		}
+	}
 	switch name {
 	case "kill":
 		s.lived()
@@ -124,13 +175,26 @@ func (s *soak) fault(ctx context.Context, name string, random *rand.Rand, betwee
 		s.n.start()
 	case "stop":
 		pid := s.n.cmd.Process
-		if err := pid.Signal(syscall.SIGSTOP); err != nil {
-			s.t.Errorf("stopping the node: %v", err)
-		}
+		must(pid.Signal(syscall.SIGSTOP))
 		pause(ctx, part/2)
-		if err := pid.Signal(syscall.SIGCONT); err != nil {
-			s.t.Errorf("letting the node go on: %v", err)
+		must(pid.Signal(syscall.SIGCONT))
+	case "full disk":
+		must(s.disk.fill())
+		s.prober.refused(ctx)
+		pause(ctx, part)
+		s.prober.refused(ctx)
+		must(s.disk.free())
+		s.prober.talk(ctx)
+	case "slow disk": // a write takes up to 300 ms
+		for until := time.Now().Add(part); time.Now().Before(until); pause(ctx, 50*time.Millisecond) {
+			must(s.disk.freeze())
+			pause(ctx, 300*time.Millisecond)
+			must(s.disk.thaw())
 		}
+	case "disk error":
+		s.lived()
+		must(s.disk.die())
+		supervised(ctx, s.n, s.disk, s.prober)
 	case "cut":
 		s.front.cut()
 	case "slow bot":
@@ -183,38 +247,55 @@ func (s *soak) load(ctx, over context.Context) {
 		})
 	}
 	for i := range 4 {
-		of := map[string]bool{}
-		s.appOf = append(s.appOf, of)
 		s.wg.Go(func() {
 			for n := 0; over.Err() == nil; n++ {
-				words := []string{"hello", "parts", "how are you"}[n%3]
-				if n%40 == 39 {
-					words = "agent"
-				}
-				for range 1 + n*3/10 - (n-1)*3/10 { // three in ten twice
-					c, err := s.app.say(ctx, fmt.Sprintf("customer-%d-%d", i, n/visitLength), fmt.Sprint(n), words)
-					if err != nil {
-						s.t.Errorf("the app's customer %d: %v", i, err)
-						return
-					}
-					of[c] = true
-				}
+				s.write(ctx, i, n)
 				pause(over, 200*time.Millisecond)
 			}
 		})
 	}
 	for _, name := range []string{"ana", "ben"} {
-		s.wg.Go(func() { (&worker{client: s.n.agent(name), name: name}).work(s.t, ctx, over) })
+		w := &worker{client: s.n.agent(name), name: name, rest: 100 * time.Millisecond, did: &s.did}
+		w.failed = s.failed
+		s.wg.Go(func() { w.work(s.t, ctx, over) })
 	}
 }
 
 // visitLength is how many messages a customer says before another one comes in the same place: a conversation that people
-// have given back twice stays with them, and a load of only such would leave the bot out.
+// have had stays with them, and a load of only such would leave the bot out.
 const visitLength = 50
 
-// visit is one customer, from the first message to the last. Two of three listen.
+// twice says of three in ten messages that they are sent twice.
+func twice(i int) bool { return i*3/10 != (i-1)*3/10 }
+
+// write is the i-th app's customer with the n-th message.
+func (s *soak) write(ctx context.Context, i, n int) {
+	words := []string{"hello", "parts", "how are you"}[n%3]
+	if n%visitLength == visitLength-10 {
+		words = "agent"
+	}
+	times := 1
+	if twice(n) {
+		times = 2
+		s.did.add("duplicates to the app's channel", 1)
+	}
+	for range times {
+		c, err := s.app.say(ctx, fmt.Sprintf("customer-%d-%d", i, n/visitLength), fmt.Sprint(n), words)
+		if err != nil {
+			s.t.Errorf("the app's customer %d: %v", i, err)
+			return
+		}
+		s.mu.Lock()
+		s.appOf[c] = true
+		s.mu.Unlock()
+	}
+	s.did.add("messages to the app's channel", 1)
+}
+
+// visit is one customer, from the first message to the last, who is judged at once. Two of three listen.
 func (s *soak) visit(ctx, over context.Context, place int) {
-	f := &follower{customer: customer{client: newClient(s.n.base, ""), said: map[string]string{}}, front: s.front.base, listens: place%3 < 2}
+	f := &follower{customer: customer{client: newClient(s.n.base, ""), said: map[string]string{}}, front: s.front.base}
+	f.failed = s.failed
 	if err := f.open(ctx); err != nil {
 		s.t.Errorf("opening a session: %v", err)
 		pause(over, time.Second)
@@ -226,256 +307,110 @@ func (s *soak) visit(ctx, over context.Context, place int) {
 	s.mu.Unlock()
 	here, leave := context.WithCancel(over)
 	var listening sync.WaitGroup
-	switch place % 3 {
-	case 0:
-		listening.Go(func() { f.follow(here, f.socket) })
-	case 1:
-		listening.Go(func() { f.follow(here, f.stream) })
+	listen := map[int]func(context.Context) error{0: f.socket, 1: f.stream}[place%3]
+	if listen != nil {
+		listening.Go(func() { f.follow(here, listen) })
 	}
-	f.chat(s.t, ctx, over)
+	f.chat(s.t, ctx, over, &s.did)
 	leave()
 	listening.Wait()
+	s.judgeVisit(ctx, f, []string{"events on sockets", "events on event streams", ""}[place%3])
 	f.http.CloseIdleConnections()
 }
 
-// judge reads everything back.
-func (s *soak) judge(ctx context.Context) {
-	t := s.t
-	answered, events, logged, listened, sent := 0, 0, 0, 0, 0
-	for i, f := range s.people {
-		log, err := f.whole(ctx, i)
-		if err != nil {
-			t.Fatalf("customer %d: %v", i, err)
-		}
-		n, faults := judgeLog(f.said, log)
-		for _, what := range append(faults, judgeWire(f.wire, log)...) {
-			t.Errorf("customer %d: %s", i, what)
-		}
-		answered, events, logged = answered+n, events+len(f.wire), logged+len(log)
-		if f.listens {
-			listened += len(log)
-		}
-	}
-	for _, of := range s.appOf {
-		for c := range of {
-			sent += s.app.judge(t, ctx, c)
-		}
-	}
-	if events < listened/2 {
-		t.Errorf("of %d events only %d were sent to those who listened", listened, events)
-	}
-	if answered < logged/10 || answered == 0 || sent == 0 || events == 0 {
-		t.Errorf("the load did not work: %d turns answered, %d messages sent, %d events on sockets and streams", answered, sent, events)
-	}
-	t.Logf("%d customers, %d turns answered, %d events on sockets and streams, %d messages to the app, %d faults of the bot, resumed %d times",
-		len(s.people), answered, events, sent, s.bot.failed.Load(), s.resumed())
-	s.n.proven(t)
-}
-
-func (s *soak) resumed() (n int) {
-	for _, f := range s.people {
-		n += f.resumed
-	}
-	return n
-}
-
-// follower is a customer who also listens, over connections that break.
-type follower struct {
-	customer
-	n       int
-	front   string
-	wire    []visible // what it was sent, in order
-	cursor  string    // the last one that it got
-	resumed int
-	listens bool
-}
-
-// open begins a session.
-func (f *follower) open(ctx context.Context) error {
-	var s struct{ Token string }
-	err := f.do(ctx, "/v1/web/shop.web/session", "", map[string]any{}, &s)
-	f.token = s.Token
-	return err
-}
-
-func (f *follower) chat(t *testing.T, ctx, over context.Context) {
-	for i := 0; over.Err() == nil && i < visitLength; i++ {
-		id, words := fmt.Sprintf("%d-%d", f.n, i), fmt.Sprintf("message %d of %d", i, f.n)
-		if i == visitLength/2 && f.n%4 == 0 {
-			words = "agent"
-		}
-		var again sync.WaitGroup
-		if i*3/10 != (i-1)*3/10 { // three in ten twice, at the same time
-			again.Go(func() { _, _ = f.say(ctx, id, words) })
-		}
-		_, err := f.say(ctx, id, words)
-		again.Wait()
-		if err != nil {
-			t.Errorf("customer %d, message %d: %v", f.n, i, err)
-			return
-		}
-		f.said[id] = words
-		pause(over, 150*time.Millisecond)
-	}
-}
-
-// follow listens again and again from where it was.
-func (f *follower) follow(over context.Context, listen func(context.Context) error) {
-	for over.Err() == nil {
-		if listen(over) != nil {
-			f.resumed++
-		}
-		pause(over, 20*time.Millisecond)
-	}
-}
-
-func (f *follower) got(cursor string, v visible) {
-	f.wire = append(f.wire, v)
-	f.cursor = cursor
-}
-
-// socket listens on a WebSocket until it breaks.
-func (f *follower) socket(ctx context.Context) error {
-	c, _, err := websocket.Dial(ctx, f.front+"/v1/web/shop.web/socket", nil)
-	if err != nil {
-		return err
-	}
-	defer c.CloseNow()
-	c.SetReadLimit(1 << 20)
-	hello, err := json.Marshal(map[string]string{"type": "hello", "token": f.token, "after": f.cursor})
-	if err != nil {
-		return err
-	}
-	if err := c.Write(ctx, websocket.MessageText, hello); err != nil {
-		return err
-	}
+// judgeVisit holds what a customer said and was sent against the log.
+func (s *soak) judgeVisit(ctx context.Context, f *follower, wire string) {
+	var log []visible
 	for {
-		_, raw, err := c.Read(ctx)
-		if err != nil {
-			return err
+		var err error
+		if log, err = f.whole(ctx, f.n); err == nil {
+			break
 		}
-		var frame struct {
-			Type, Cursor string
-			Event        visible
-		}
-		if err := json.Unmarshal(raw, &frame); err != nil {
-			return err
-		}
-		if frame.Type == "event" {
-			f.got(frame.Cursor, frame.Event)
-		}
-	}
-}
-
-// stream listens on an event stream until it breaks.
-func (f *follower) stream(ctx context.Context) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, f.front+"/v1/web/shop.web/events?after="+url.QueryEscape(f.cursor), nil)
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Authorization", "Bearer "+f.token)
-	resp, err := f.http.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	lines := bufio.NewScanner(resp.Body)
-	lines.Buffer(nil, 1<<20)
-	id := ""
-	for lines.Scan() {
-		if value, ok := strings.CutPrefix(lines.Text(), "id: "); ok {
-			id = value
-		}
-		if data, ok := strings.CutPrefix(lines.Text(), "data: "); ok && id != "" {
-			var v visible
-			if err := json.Unmarshal([]byte(data), &v); err != nil {
-				return err
-			}
-			f.got(id, v)
-			id = ""
-		}
-	}
-	return fmt.Errorf("the stream ended: %w", lines.Err())
-}
-
-// faultyBot is a bot that can be slow or down.
-type faultyBot struct {
-	*testBot
-	slow   atomic.Int64
-	down   atomic.Bool
-	failed atomic.Int64
-}
-
-func newFaultyBot(t *testing.T) *faultyBot {
-	b := &faultyBot{testBot: newTestBot(t)}
-	inner := b.Config.Handler
-	b.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if b.down.Load() {
-			b.failed.Add(1)
-			http.Error(w, "down", http.StatusServiceUnavailable)
+		if ctx.Err() != nil {
+			s.t.Errorf("customer %d cannot be read: %v", f.n, err)
 			return
 		}
-		if d := b.slow.Load(); d > 0 {
-			pause(r.Context(), time.Duration(d))
+		pause(ctx, 50*time.Millisecond) // the stream broke
+	}
+	turns, faults := judgeLog(f.said, log)
+	for _, what := range append(faults, judgeWire(f.wire, log)...) {
+		s.t.Errorf("customer %d: %s", f.n, what)
+	}
+	if wire != "" {
+		s.did.add(wire, len(f.wire))
+		s.did.add("events for those who listen", len(log))
+		s.did.add("connections resumed", f.resumed)
+	}
+	s.did.add("turns answered by the bot", turns)
+	s.did.add("visits judged by what the customer sees", 1)
+	f.conversation, f.wire = log[0].Conversation, nil
+	f.said[fmt.Sprintf("%d-last", f.n)] = "the last message"
+}
+
+// judge reads everything back, by what people see: it was acknowledged up to all the time of the soak ago.
+func (s *soak) judge(ctx context.Context, took, between time.Duration) {
+	t := s.t
+	s.prober.check(ctx)
+	for _, f := range s.people {
+		if f.conversation == "" {
+			continue // complained about
 		}
-		inner.ServeHTTP(w, r)
-	})
-	return b
+		l, err := s.app.log(ctx, f.conversation)
+		if err != nil {
+			t.Fatalf("customer %d: %v", f.n, err)
+		}
+		for _, what := range judgeKept(f.said, l) {
+			t.Errorf("customer %d: %s", f.n, what)
+		}
+		s.count(l)
+		s.did.add("conversations judged by what people see", 1)
+	}
+	for c := range s.appOf {
+		s.did.add("messages delivered to the app", s.app.judge(t, ctx, c))
+		l, err := s.app.log(ctx, c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.count(l)
+		s.did.add("conversations of the app judged by its wire", 1)
+	}
+	s.did.add("failed calls of the bot", int(s.bot.failed.Load()))
+	s.did.add("calls of the bot", len(s.bot.asked()))
+	t.Logf("in %s:%s", took.Round(time.Second), &s.did)
+	for what, every := range floors {
+		if least := int(took / every); s.did.of(what) < least {
+			t.Errorf("the load did not work: %d %s in %s, want %d", s.did.of(what), what, took.Round(time.Second), least)
+		}
+	}
+	for _, f := range faults {
+		if least := int(took / between / time.Duration(3*len(faults))); s.did.of("faults: "+f) < least {
+			t.Errorf("there were %d times %s, want %d", s.did.of("faults: "+f), f, least)
+		}
+	}
+	if sent, all := s.did.of("events on sockets")+s.did.of("events on event streams"), s.did.of("events for those who listen"); sent < all/2 {
+		t.Errorf("of %d events only %d were sent to those who listened", all, sent)
+	}
+	s.n.provenOf(t, 200)
 }
 
-// front passes connections on to a node, and can cut them all.
-type front struct {
-	base string
-	mu   sync.Mutex
-	open map[net.Conn]struct{}
+// floors are how seldom a thing may have happened, by the time of the soak. They are some tenth of what two busy cores do:
+// one that falls below does not load what it says.
+var floors = map[string]time.Duration{
+	"messages of visitors": 500 * time.Millisecond, "duplicates from visitors": 2 * time.Second,
+	"turns answered by the bot": 500 * time.Millisecond, "visits judged by what the customer sees": 6 * time.Second,
+	"events on sockets": time.Second, "events on event streams": time.Second,
+	"messages to the app's channel": 2 * time.Second, "duplicates to the app's channel": 10 * time.Second,
+	"messages delivered to the app":     time.Second,
+	"handoffs by builtin.human_request": 20 * time.Second, "handoffs by fraud": time.Minute,
+	"claims": 15 * time.Second, "replies": 15 * time.Second, "releases": 40 * time.Second, "resolves": 20 * time.Second,
 }
 
-func newFront(t *testing.T, base string) *front {
-	f := &front{open: map[net.Conn]struct{}{}}
-	target, err := url.Parse(base)
-	if err != nil {
-		t.Fatal(err)
+// count counts what happened in a conversation.
+func (s *soak) count(l logged) {
+	for _, e := range l.Events {
+		if e.Type == "handoff.made" {
+			s.did.add("handoffs by "+e.Handoff.Rule, 1)
+			s.did.add("handoffs", 1)
+		}
 	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	f.base = "http://" + ln.Addr().String()
-	quiet := log.New(io.Discard, "", 0) // what it has to say is that it was cut
-	proxy := httputil.NewSingleHostReverseProxy(target)
-	proxy.FlushInterval = -1
-	proxy.ErrorLog = quiet
-	server := &http.Server{Handler: proxy, ErrorLog: quiet, ConnState: f.state, ReadHeaderTimeout: time.Minute}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_ = server.Serve(ln)
-	}()
-	t.Cleanup(func() {
-		f.cut()
-		_ = server.Close()
-		<-done
-	})
-	return f
-}
-
-func (f *front) state(c net.Conn, s http.ConnState) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	switch s {
-	case http.StateNew:
-		f.open[c] = struct{}{}
-	case http.StateClosed:
-		delete(f.open, c)
-	}
-}
-
-// cut breaks every connection, in the middle of whatever it carries.
-func (f *front) cut() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for c := range f.open {
-		c.Close()
-	}
-	f.open = map[net.Conn]struct{}{}
 }
