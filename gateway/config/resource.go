@@ -173,6 +173,8 @@ func (l *loader) checkHeader(r *resource) bool {
 	switch {
 	case child(r.whole.node, "kind") == nil:
 		bad(r.whole.Pos(), "kind is missing; it is one of %s", strings.Join(kinds, ", "))
+	case r.says("kind", ""):
+		bad(r.whole.find("kind"), "kind is empty; it is one of %s", strings.Join(kinds, ", "))
 	case slices.Contains(notServed, r.Kind):
 		bad(r.whole.find("kind"), "this build does not serve resources of kind %q; remove the document", r.Kind)
 	case r.Kind != "" && !slices.Contains(kinds, r.Kind):
@@ -181,6 +183,8 @@ func (l *loader) checkHeader(r *resource) bool {
 	switch {
 	case child(r.whole.node, "name") == nil:
 		bad(r.whole.Pos(), "name is missing; it is %s", nameRule)
+	case r.says("name", ""):
+		bad(r.whole.find("name"), "name is empty; it is %s", nameRule)
 	case r.Name != "" && !nameForm.MatchString(r.Name):
 		bad(r.whole.find("name"), "a name is %s", nameRule)
 	}
@@ -203,15 +207,29 @@ func (l *loader) first(seen map[[3]string]Pos, r *resource, tenant string) bool 
 	return true
 }
 
-// tenantOf returns the tenant of a resource: the named one, or the only one.
+// says reports whether a field of the document is there with this text.
+func (r *resource) says(field, value string) bool {
+	text, ok := textOf(valueOf(r.whole.node, field))
+	return ok && text == value
+}
+
+// tenantOf returns the tenant of a resource: the named one, or the only one that files have.
 func (l *loader) tenantOf(r *resource) *Tenant {
+	if r.says("tenant", "") {
+		l.faults.add(r.whole.find("tenant"), "tenant is empty; name one, or remove the line where there is only one")
+		return nil
+	}
 	if r.Tenant == "" {
 		own := l.fileTenants()
-		if len(own) == 1 {
+		switch {
+		case child(r.whole.node, "tenant") != nil: // the decoder has said what is wrong with it
+		case len(own) == 1:
 			return own[0]
-		}
-		if len(own) > 1 && child(r.whole.node, "tenant") == nil {
+		case len(own) > 1:
 			l.faults.add(r.whole.Pos(), "tenant is missing; with several tenants each resource says whose it is")
+		case len(l.tenants) > 0:
+			l.faults.add(r.whole.Pos(), "tenant is missing; no file has a tenant, so each resource says whose of those it is that were made over the API: %s",
+				strings.Join(names(l.tenants, func(t *Tenant) string { return t.Name }), ", "))
 		}
 		return nil
 	}

@@ -128,3 +128,25 @@ func TestNoFilesOfResources(t *testing.T) {
 		t.Fatalf("%v, %v", c, err)
 	}
 }
+
+// TestFilesWithoutTenant has a tenant that was made over the API, and a file whose resource does not say whose it is: it is
+// not silently nobody's.
+func TestFilesWithoutTenant(t *testing.T) {
+	files := fstest.MapFS{
+		"turnout.yaml": {Data: []byte("data: d\nroot_key: env:R\naudit: {signing_key: env:A}\nresources: []\n")},
+		"res.yaml":     {Data: []byte("kind: queue\nname: night\n")},
+	}
+	c, err := config.Parse(files, "turnout.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files["turnout.yaml"].Data = []byte("data: d\nroot_key: env:R\naudit: {signing_key: env:A}\nresources: [res.yaml]\n")
+	_, err = c.Again([]config.Stored{stored("bank", "tenant", "bank", `{}`)})
+	if err == nil || !strings.Contains(err.Error(), "res.yaml:1:1: tenant is missing; no file has a tenant") {
+		t.Errorf("got %v", err)
+	}
+	files["res.yaml"].Data = []byte("kind: queue\nname: night\ntenant: bank\n")
+	if c, err = c.Again([]config.Stored{stored("bank", "tenant", "bank", `{}`)}); err != nil || len(c.Tenants[0].Queues) != 1 {
+		t.Errorf("%v, %v", c, err)
+	}
+}
