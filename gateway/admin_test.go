@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"crypto/rand"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 	"testing"
 
 	"turnout/adapters"
+	"turnout/gateway/api"
 	"turnout/gateway/api/client"
 	"turnout/gateway/resource"
 )
@@ -284,6 +286,103 @@ func TestUsersAndKeys(t *testing.T) {
 	}
 }
 
+// What an owner signs in by is for owners, whatever it is called: an admin who could set it could become one.
+func TestSecretsOfOwners(t *testing.T) {
+	b := newBot(t, "legacy")
+	key, digest := newKey(t, "k")
+	n := newNode(t, map[string]string{"acme.res.yaml": acmeFile + b.resource("legacy") +
+		"---\nkind: agent\nname: ada\nspec: {role: admin, keys: [{id: k, sha256: " + digest + "}]}\n"})
+	_, theirs := newKey(t, "theirs")
+	hash, err := api.HashPassword(rand.Reader, "correct horse battery")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range map[string]string{"boss": hash, "boss-key": theirs, "password-root": hash} {
+		n.must("", "PUT", "/v1/admin/secrets/"+name, object{"value": value}, nil)
+	}
+	for name, spec := range map[string]object{
+		"olga": {"role": "owner", "password": "sealed:boss", "keys": []object{{"id": "theirs", "sha256": "sealed:boss-key"}}},
+		"otto": {"role": "owner", "password": "sealed:password-root"},
+	} {
+		n.must("", "PUT", "/v1/admin/resources/agent/"+name, object{"spec": spec}, nil)
+	}
+	admin, err := client.Remote("http://"+n.Addr(), adapters.NewSecret(key))
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, err := api.HashPassword(rand.Reader, "the admin's own choice")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, body := range map[string]object{
+		"PUT /v1/admin/secrets/boss":        {"value": own},
+		"PUT /v1/admin/secrets/boss-key":    {"value": digest},
+		"DELETE /v1/admin/secrets/boss-key": nil,
+		"POST /v1/admin/users":              {"id": "root", "queues": []string{"support"}, "password": "the admin's own choice"},
+	} {
+		method, path, _ := strings.Cut(what, " ")
+		if err := admin.Do(t.Context(), method, path, body, nil); err == nil || !strings.Contains(err.Error(), "(403 forbidden)") {
+			t.Errorf("%s as an admin: %v", what, err)
+		}
+	}
+	for _, login := range []string{"olga", "otto"} {
+		if status, _ := n.call("POST", "/v1/agent/login", "", object{"login": login, "password": "the admin's own choice"}); status != 401 {
+			t.Errorf("an admin signs in as the owner %s: %d", login, status)
+		}
+		if status, _ := n.call("POST", "/v1/agent/login", "", object{"login": login, "password": "correct horse battery"}); status != 200 {
+			t.Errorf("the owner %s cannot sign in: %d", login, status)
+		}
+	}
+}
+
+// A change of somebody that comes to nothing leaves the password as it was, and a key that ends on a day is no obstacle to
+// shutting its holder out.
+func TestChangesOfUsers(t *testing.T) {
+	b := newBot(t, "legacy")
+	n := newNode(t, map[string]string{"acme.res.yaml": acmeFile + b.resource("legacy")})
+	n.must("", "POST", "/v1/admin/users", object{"id": "ben", "queues": []string{"support"}, "password": "correct horse battery"}, nil)
+	login := func() int {
+		t.Helper()
+		status, _ := n.call("POST", "/v1/agent/login", "", object{"login": "ben", "password": "correct horse battery"})
+		return status
+	}
+	n.refused("", "POST", "/v1/admin/users", object{"id": "ben", "password": "another one altogether"}, 409, "exists")
+	if login() != 200 {
+		t.Error("who makes somebody that there is has changed the password")
+	}
+	// A file that a resource reads is gone: no change comes into force.
+	n.write("ada.sha256", strings.Repeat("0", 64))
+	n.write("acme.res.yaml", acmeFile+b.resource("legacy")+"---\nkind: agent\nname: ada\nspec: {role: admin, keys: [{id: k, sha256: 'file:ada.sha256'}]}\n")
+	if _, err := n.reload(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(n.dir, "ada.sha256")); err != nil {
+		t.Fatal(err)
+	}
+	n.refused("", "POST", "/v1/admin/users/ben/password", object{"password": "another one altogether"}, 422, "invalid_config")
+	n.write("ada.sha256", strings.Repeat("0", 64))
+	if _, err := n.reload(); err != nil {
+		t.Fatal(err)
+	}
+	if login() != 200 {
+		t.Error("a change of a password that was refused is in force")
+	}
+	_, digest := newKey(t, "k")
+	n.must("", "PUT", "/v1/admin/resources/agent/eve", object{"spec": object{
+		"queues": []string{"support"}, "keys": []object{{"id": "k", "sha256": digest, "expires": "2999-01-31"}},
+	}}, nil)
+	n.must("", "POST", "/v1/admin/users/eve/disable", nil, nil)
+	n.must("", "POST", "/v1/admin/users/eve/keys", object{"id": "k2", "expires": "2999-02-01T12:00:00Z"}, nil)
+	n.must("", "POST", "/v1/admin/users/eve/keys/k/rotate", object{"overlap": 60}, nil)
+	var raw json.RawMessage
+	n.must("", "GET", "/v1/admin/users", nil, &raw)
+	for _, end := range []string{`"id":"k","expires":"2999-01-31T00:00:00Z"`, `"id":"k2","expires":"2999-02-01T12:00:00Z"`} {
+		if !strings.Contains(string(raw), end) {
+			t.Errorf("%s is not in %s", end, raw)
+		}
+	}
+}
+
 // A sealed secret goes in and is used; nothing gives it out; a rotation is in force at once, and a name that is not there
 // is said.
 func TestSealedSecrets(t *testing.T) {
@@ -323,7 +422,11 @@ func TestSealedSecrets(t *testing.T) {
 	}
 	n.must("", "PUT", "/v1/admin/resources/bot/extra", header("sealed:bot-key"), nil)
 	n.refused("", "PUT", "/v1/admin/resources/bot/extra", header("sealed:none"), 422, "invalid_config", "secrets set none")
+	n.must("", "PUT", "/v1/admin/secrets/header-key", object{"value": "x"}, nil)
+	n.must("", "PUT", "/v1/admin/resources/bot/extra", header("sealed:header-key"), nil)
+	n.refused("", "DELETE", "/v1/admin/secrets/header-key", nil, 409, "in_use", "bot/extra")
 	n.must("", "DELETE", "/v1/admin/resources/bot/extra", nil, nil)
+	n.must("", "DELETE", "/v1/admin/secrets/header-key", nil, nil)
 	n.refused("", "DELETE", "/v1/admin/secrets/none", nil, 404, "not_found")
 	n.refused("", "PUT", "/v1/admin/secrets/Bot", object{"value": "x"}, 400, "bad_request")
 	n.refused("", "PUT", "/v1/admin/secrets/bot-key", object{}, 400, "bad_request")

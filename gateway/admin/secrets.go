@@ -97,8 +97,13 @@ func (s *secretRoutes) put(call *api.Call) (any, error) {
 		return nil, api.Refuse("bad_request", "A secret's name is 1 to 40 lower-case letters, digits and hyphens.")
 	case body.Value == "" || len(body.Value) > vault.MaxValue:
 		return nil, api.Refuse("bad_request", "A secret's value is 1 byte to 64 KiB.")
-	case reserved(name) && call.Role() != api.RoleOwner:
-		return nil, errReserved
+	}
+	v, err := resource.Current(call.Context(), s.versions, call.Tenant())
+	if err != nil {
+		return nil, err
+	}
+	if err := maySet(call, v.Set, name); err != nil {
+		return nil, err
 	}
 	before, err := s.vault.Read(call.Context(), call.Tenant())
 	if err != nil {
@@ -113,28 +118,33 @@ func (s *secretRoutes) put(call *api.Call) (any, error) {
 		used = usersOf(set, name)
 		return set, nil
 	}); err != nil {
-		return nil, errors.Join(err, s.restore(call, name, before))
+		return nil, errors.Join(err, restore(call, s.vault, name, before, s.now()))
 	}
 	return infoOf(secret, used), nil
 }
 
+// restoring is how long it may take to take a value back, whatever became of the call.
+const restoring = 5 * time.Second
+
 // restore gives a secret the value that it had before, or takes it out if it had none.
-func (s *secretRoutes) restore(call *api.Call, name string, before vault.Values) error {
+func restore(call *api.Call, v Vault, name string, before vault.Values, now time.Time) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(call.Context()), restoring)
+	defer cancel()
 	old, err := before.Get(name)
 	if err != nil {
-		return s.vault.Remove(call.Context(), call.Tenant(), name, call.Actor(), s.now().UnixMilli())
+		return v.Remove(ctx, call.Tenant(), name, call.Actor(), now.UnixMilli())
 	}
-	_, err = s.vault.Put(call.Context(), call.Tenant(), name, old, call.Actor(), s.now().UnixMilli())
+	_, err = v.Put(ctx, call.Tenant(), name, old, call.Actor(), now.UnixMilli())
 	return err
 }
 
 func (s *secretRoutes) remove(call *api.Call) (any, error) {
 	name := call.Param("id")
-	if reserved(name) && call.Role() != api.RoleOwner {
-		return nil, errReserved
-	}
 	v, err := resource.Current(call.Context(), s.versions, call.Tenant())
 	if err != nil {
+		return nil, err
+	}
+	if err := maySet(call, v.Set, name); err != nil {
 		return nil, err
 	}
 	if used := usersOf(v.Set, name); len(used) > 0 {
@@ -146,36 +156,64 @@ func (s *secretRoutes) remove(call *api.Call) (any, error) {
 	return nil, s.vault.Remove(call.Context(), call.Tenant(), name, call.Actor(), s.now().UnixMilli())
 }
 
-// reserved names are those of passwords: who could set them could become an owner.
-func reserved(name string) bool { return strings.HasPrefix(name, passwordPrefix) }
+// maySet keeps what owners sign in by in the hands of owners: who could set it could become one. That are the names of
+// passwords, and whatever else an owner's password or key refers to.
+func maySet(call *api.Call, s resource.Set, name string) error {
+	switch {
+	case call.Role() == api.RoleOwner:
+	case strings.HasPrefix(name, passwordPrefix):
+		return errReserved
+	case ofOwner(s, name):
+		return errOwners
+	}
+	return nil
+}
+
+// ofOwner reports whether an owner's password or key refers to a secret.
+func ofOwner(s resource.Set, name string) bool {
+	for _, r := range s.Resources {
+		if r.Kind == "agent" && roleOf(r.Spec) == config.RoleOwner && uses(r, name) {
+			return true
+		}
+	}
+	return false
+}
+
+var errOwners = api.Refuse("forbidden", "An owner signs in by this secret. Only an owner may set or remove it.")
 
 var errReserved = api.Refuse("forbidden", "Secrets that begin with "+passwordPrefix+" are passwords; set them with POST /v1/admin/users/{id}/password.")
 
 // usersOf names the resources that refer to a sealed secret.
 func usersOf(s resource.Set, name string) (used []string) {
-	ref := "sealed:" + name
 	for _, r := range s.Resources {
-		var spec any
-		if json.Unmarshal(r.Spec, &spec) == nil && holds(spec, ref) {
+		if uses(r, name) {
 			used = append(used, r.Kind+"/"+r.Name)
 		}
 	}
 	return used
 }
 
-func holds(v any, text string) bool {
+func uses(r config.Resource, name string) bool {
+	var spec any
+	return json.Unmarshal(r.Spec, &spec) == nil && holds(spec, "sealed:"+name)
+}
+
+// holds reports whether a value has a reference in it: as a text of its own, or in that of a header behind a word and a
+// space ("Bearer sealed:name").
+func holds(v any, ref string) bool {
 	switch v := v.(type) {
 	case string:
-		return v == text
+		_, last, _ := strings.Cut(v, " ")
+		return v == ref || last == ref
 	case []any:
 		for _, item := range v {
-			if holds(item, text) {
+			if holds(item, ref) {
 				return true
 			}
 		}
 	case map[string]any:
 		for _, item := range v {
-			if holds(item, text) {
+			if holds(item, ref) {
 				return true
 			}
 		}

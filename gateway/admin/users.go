@@ -3,6 +3,7 @@ package admin
 import (
 	"encoding/base32"
 	"encoding/json"
+	"errors"
 	"io"
 	"slices"
 	"strings"
@@ -58,10 +59,44 @@ type userSpec struct {
 }
 
 type userKey struct {
-	ID      string     `json:"id"`
-	SHA256  string     `json:"sha256"`
-	Expires *time.Time `json:"expires,omitempty"`
-	Scopes  []string   `json:"scopes,omitempty"`
+	ID      string   `json:"id"`
+	SHA256  string   `json:"sha256"`
+	Expires *keyEnd  `json:"expires,omitempty"`
+	Scopes  []string `json:"scopes,omitempty"`
+}
+
+// keyEnd is when a key ends, as a configuration may write it: an instant, or a day, which is the beginning of that day.
+type keyEnd struct{ time.Time }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (e *keyEnd) UnmarshalJSON(b []byte) error {
+	var text string
+	if err := json.Unmarshal(b, &text); err != nil {
+		return err
+	}
+	var err error
+	for _, form := range []string{time.RFC3339, time.DateOnly} {
+		if e.Time, err = time.Parse(form, text); err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+// keyEndOf returns when a key ends, nil for never.
+func keyEndOf(t *time.Time) *keyEnd {
+	if t == nil {
+		return nil
+	}
+	return &keyEnd{*t}
+}
+
+// instant returns when a key ends, nil for never.
+func (e *keyEnd) instant() *time.Time {
+	if e == nil {
+		return nil
+	}
+	return &e.Time
 }
 
 // userInfo is somebody as the routes show them.
@@ -98,19 +133,9 @@ func userOf(r config.Resource) userInfo {
 		out.Role = string(config.RoleAgent)
 	}
 	for _, raw := range spec.Keys {
-		var k struct {
-			ID      string   `json:"id"`
-			Expires string   `json:"expires"` // a file may give a date
-			Scopes  []string `json:"scopes"`
-		}
+		var k userKey
 		_ = json.Unmarshal(raw, &k)
-		info := keyInfo{ID: k.ID, Scopes: k.Scopes}
-		for _, layout := range []string{time.RFC3339, time.DateOnly} {
-			if t, err := time.Parse(layout, k.Expires); err == nil {
-				info.Expires = &t
-			}
-		}
-		out.Keys = append(out.Keys, info)
+		out.Keys = append(out.Keys, keyInfo{ID: k.ID, Expires: k.Expires.instant(), Scopes: k.Scopes})
 	}
 	return out
 }
@@ -169,67 +194,62 @@ func (u *userRoutes) create(call *api.Call) (any, error) {
 	}
 	spec := userSpec{Name: body.Name, Login: body.Login, Role: body.Role, Queues: body.Queues, Capacity: body.Capacity}
 	var made userMade
-	if err := u.mayBe(call, body.ID, spec.Role); err != nil {
-		return nil, err
-	}
-	if !body.NoPassword {
-		var err error
-		if made.OneTime, err = u.setPassword(call, body.ID, body.Password); err != nil {
-			return nil, err
-		}
-		spec.Password = "sealed:" + passwordPrefix + body.ID
-	}
 	var r config.Resource
-	_, err := change(call, u.node, func(s resource.Set) (resource.Set, error) {
+	back := func() error { return nil }
+	_, err := change(call, u.node, func(s resource.Set) (_ resource.Set, err error) {
 		if _, there := s.Find("agent", body.ID); there {
 			return s, errExists
 		}
-		var err error
-		r, err = agentOf(body.ID, spec)
-		if err != nil {
+		if !body.NoPassword {
+			spec.Password = "sealed:" + passwordPrefix + body.ID
+		}
+		if r, err = agentOf(body.ID, spec); err != nil {
 			return s, err
 		}
-		return put(call, s, r)
+		if s, err = put(call, s, r); err != nil || body.NoPassword {
+			return s, err
+		}
+		// Last, and under the change: nothing is sealed for whom there is already.
+		made.OneTime, back, err = u.setPassword(call, s, body.ID, body.Password)
+		return s, err
 	})
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, back())
 	}
 	made.userInfo = userOf(r)
 	return made, nil
 }
 
-// mayBe refuses before anything is sealed what the change would refuse.
-func (u *userRoutes) mayBe(call *api.Call, id, role string) error {
-	v, err := resource.Current(call.Context(), u.versions, call.Tenant())
-	if err != nil {
-		return err
+// setPassword seals the hash of a password, and returns the password if it made it. back, never nil, gives the secret the
+// value that it had before, if the change that it is part of comes to nothing. One that had none keeps the new one: nobody
+// signs in by it, and a change of which nobody knows whether it is in the store would otherwise refer to nothing.
+func (u *userRoutes) setPassword(call *api.Call, s resource.Set, id, password string) (made string, back func() error, err error) {
+	back = func() error { return nil }
+	name := passwordPrefix + id
+	if call.Role() != api.RoleOwner && ofOwner(s, name) {
+		return "", back, errOwners
 	}
-	if _, there := v.Set.Find("agent", id); there {
-		return errExists
-	}
-	spec, err := json.Marshal(userSpec{Role: role})
-	if err != nil {
-		return err
-	}
-	return mayChange(call, v.Set, "agent", id, spec)
-}
-
-// setPassword seals the hash of a password, and returns the password if it made it.
-func (u *userRoutes) setPassword(call *api.Call, id, password string) (made string, err error) {
 	if password == "" {
 		var random [15]byte
 		if _, err := io.ReadFull(u.random, random[:]); err != nil {
-			return "", err
+			return "", back, err
 		}
 		password = strings.ToLower(base32.StdEncoding.EncodeToString(random[:]))
 		made = password
 	}
 	hash, err := api.HashPassword(u.random, password)
 	if err != nil {
-		return "", api.Refuse("bad_request", "A password has 8 to 1024 bytes.")
+		return "", back, api.Refuse("bad_request", "A password has 8 to 1024 bytes.")
 	}
-	_, err = u.vault.Put(call.Context(), call.Tenant(), passwordPrefix+id, adapters.NewSecret(hash), call.Actor(), u.now().UnixMilli())
-	return made, err
+	before, err := u.vault.Read(call.Context(), call.Tenant())
+	if err != nil {
+		return "", back, err
+	}
+	if _, err := before.Get(name); err == nil {
+		back = func() error { return restore(call, u.vault, name, before, u.now()) }
+	}
+	_, err = u.vault.Put(call.Context(), call.Tenant(), name, adapters.NewSecret(hash), call.Actor(), u.now().UnixMilli())
+	return made, back, err
 }
 
 func agentOf(id string, spec userSpec) (config.Resource, error) {
@@ -238,7 +258,7 @@ func agentOf(id string, spec userSpec) (config.Resource, error) {
 }
 
 // edit changes the spec of somebody that no file has.
-func (u *userRoutes) edit(call *api.Call, do func(*userSpec) error) (userInfo, error) {
+func (u *userRoutes) edit(call *api.Call, do func(resource.Set, *userSpec) error) (userInfo, error) {
 	id := call.Param("id")
 	var r config.Resource
 	_, err := change(call, u.node, func(s resource.Set) (resource.Set, error) {
@@ -256,7 +276,7 @@ func (u *userRoutes) edit(call *api.Call, do func(*userSpec) error) (userInfo, e
 		if err := json.Unmarshal(old.Spec, &spec); err != nil {
 			return s, err
 		}
-		err := do(&spec)
+		err := do(s, &spec)
 		if err != nil {
 			return s, err
 		}
@@ -270,7 +290,7 @@ func (u *userRoutes) edit(call *api.Call, do func(*userSpec) error) (userInfo, e
 
 func (u *userRoutes) disable(off bool) api.Handler {
 	return func(call *api.Call) (any, error) {
-		return u.edit(call, func(s *userSpec) error {
+		return u.edit(call, func(_ resource.Set, s *userSpec) error {
 			s.Disabled = off
 			return nil
 		})
@@ -291,13 +311,14 @@ func (u *userRoutes) password(call *api.Call) (any, error) {
 	}
 	var made userMade
 	var err error
-	made.userInfo, err = u.edit(call, func(s *userSpec) (err error) {
-		made.OneTime, err = u.setPassword(call, call.Param("id"), body.Password)
+	back := func() error { return nil }
+	made.userInfo, err = u.edit(call, func(set resource.Set, s *userSpec) (err error) {
+		made.OneTime, back, err = u.setPassword(call, set, call.Param("id"), body.Password)
 		s.Password = "sealed:" + passwordPrefix + call.Param("id")
 		return err
 	})
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, back())
 	}
 	return made, nil
 }
@@ -327,11 +348,11 @@ func (u *userRoutes) addKey(call *api.Call) (any, error) {
 	if err != nil || strings.HasSuffix(body.ID, api.OldKey) {
 		return nil, api.Refuse("bad_request", "id is 1 to 64 letters, digits, - and _, and does not end in -old; the audit log names the key by it.")
 	}
-	_, err = u.edit(call, func(s *userSpec) error {
+	_, err = u.edit(call, func(_ resource.Set, s *userSpec) error {
 		if slices.ContainsFunc(s.Keys, func(k userKey) bool { return k.ID == body.ID }) {
 			return errExists
 		}
-		s.Keys = append(s.Keys, userKey{ID: body.ID, SHA256: digest, Expires: body.Expires, Scopes: body.Scopes})
+		s.Keys = append(s.Keys, userKey{ID: body.ID, SHA256: digest, Expires: keyEndOf(body.Expires), Scopes: body.Scopes})
 		return nil
 	})
 	if err != nil {
@@ -363,21 +384,21 @@ func (u *userRoutes) rotateKey(call *api.Call) (any, error) {
 		return nil, store.ErrNotFound
 	}
 	var made keyMade
-	_, err = u.edit(call, func(s *userSpec) error {
+	_, err = u.edit(call, func(_ resource.Set, s *userSpec) error {
 		i := slices.IndexFunc(s.Keys, func(k userKey) bool { return k.ID == id })
 		if i < 0 {
 			return store.ErrNotFound
 		}
 		old := s.Keys[i]
-		made = keyMade{keyInfo{id, old.Expires, old.Scopes}, key}
+		made = keyMade{keyInfo{id, old.Expires.instant(), old.Scopes}, key}
 		s.Keys[i].SHA256 = digest
 		s.Keys = slices.DeleteFunc(s.Keys, func(k userKey) bool { return k.ID == id+api.OldKey })
 		if body.Overlap > 0 {
 			until := u.now().Add(time.Duration(body.Overlap) * time.Second).UTC().Truncate(time.Second)
 			if old.Expires != nil && old.Expires.Before(until) {
-				until = *old.Expires
+				until = old.Expires.Time
 			}
-			s.Keys = append(s.Keys, userKey{ID: id + "-old", SHA256: old.SHA256, Expires: &until, Scopes: old.Scopes})
+			s.Keys = append(s.Keys, userKey{ID: id + api.OldKey, SHA256: old.SHA256, Expires: &keyEnd{until}, Scopes: old.Scopes})
 		}
 		return nil
 	})
@@ -388,7 +409,7 @@ func (u *userRoutes) rotateKey(call *api.Call) (any, error) {
 }
 
 func (u *userRoutes) removeKey(call *api.Call) (any, error) {
-	_, err := u.edit(call, func(s *userSpec) error {
+	_, err := u.edit(call, func(_ resource.Set, s *userSpec) error {
 		i := slices.IndexFunc(s.Keys, func(k userKey) bool { return k.ID == call.Param("key") })
 		if i < 0 {
 			return store.ErrNotFound
