@@ -46,6 +46,7 @@ func docs() map[string]api.Doc {
 		"GET" + at + "conversations/{id}/replay": {
 			Summary: "What was decided in a conversation.", Answer: Replayed{},
 			Query: map[string]string{"text": "1: with what was said; recorded", "recompute": "1: judge again and compare"},
+			Codes: []string{"413 too_large"},
 		},
 		"GET" + at + "outbox": {Summary: "How the channels that send do.", Answer: channelList{}},
 		"GET" + at + "dead-letters": {

@@ -79,11 +79,11 @@ func (e Exports) Routes() []api.Route {
 					return nil, err
 				}
 				return e.stream(c, "conversations", q, func(ctx context.Context, t store.Tenant, w report.Writer) error {
-					return e.each(ctx, t, q, func(s report.Summary, events []conversation.Event) error {
+					return e.each(ctx, t, q, text, func(x Exported) error {
 						if text {
-							return w.Write(Exported{s, said(events)})
+							return w.Write(x)
 						}
-						return w.Write(s)
+						return w.Write(x.Summary)
 					})
 				}), nil
 			},
@@ -97,8 +97,8 @@ func (e Exports) Routes() []api.Route {
 				}
 				return e.stream(c, "metrics", q, func(ctx context.Context, t store.Tenant, w report.Writer) error {
 					var days report.Days
-					if err := e.each(ctx, t, q, func(s report.Summary, _ []conversation.Event) error {
-						days.Add(s)
+					if err := e.each(ctx, t, q, false, func(x Exported) error {
+						days.Add(x.Summary)
 						return nil
 					}); err != nil {
 						return err
@@ -159,8 +159,8 @@ func (q query) holds(t time.Time) bool {
 	return !t.Before(q.from) && (q.to.IsZero() || t.Before(q.to))
 }
 
-// each calls f with every conversation that is asked for.
-func (e Exports) each(ctx context.Context, t store.Tenant, q query, f func(report.Summary, []conversation.Event) error) error {
+// each calls f with every conversation that is asked for; text says whether with what was said in it.
+func (e Exports) each(ctx context.Context, t store.Tenant, q query, text bool, f func(Exported) error) error {
 	for after := ""; ; {
 		chains, err := e.Store.Chains(ctx, t, after, chainsPage)
 		if err != nil {
@@ -173,10 +173,11 @@ func (e Exports) each(ctx context.Context, t store.Tenant, q query, f func(repor
 				continue
 			}
 			ref := store.Ref{Tenant: t, ID: conv}
-			events, err := whole(ctx, e.Store, ref)
-			summary, there := report.Summarize(events), err == nil
+			x, err := e.read(ctx, ref, text)
+			there := err == nil
 			if errors.Is(err, store.ErrErased) {
-				summary, there, err = e.kept(ctx, ref)
+				x = Exported{Messages: []Said{}}
+				x.Summary, there, err = e.kept(ctx, ref)
 			}
 			if err != nil {
 				return fmt.Errorf("reading %s: %w", conv, err)
@@ -184,13 +185,32 @@ func (e Exports) each(ctx context.Context, t store.Tenant, q query, f func(repor
 			if !there {
 				continue
 			}
-			if err := f(summary, events); err != nil {
+			if err := f(x); err != nil {
 				return err
 			}
 		}
 		if len(chains) < chainsPage {
 			return nil
 		}
+	}
+}
+
+// read reads a log, however long it is, a page at a time.
+func (e Exports) read(ctx context.Context, r store.Ref, text bool) (Exported, error) {
+	x := Exported{Messages: []Said{}}
+	for after := uint64(0); ; {
+		events, err := e.Store.Log(ctx, r, after, storyPage)
+		if err != nil {
+			return x, err
+		}
+		x.Add(events)
+		if text {
+			x.Messages = append(x.Messages, said(events)...)
+		}
+		if len(events) < storyPage {
+			return x, nil
+		}
+		after = events[len(events)-1].Seq
 	}
 }
 
@@ -206,8 +226,7 @@ func (e Exports) kept(ctx context.Context, r store.Ref) (s report.Summary, there
 	return s, true, nil
 }
 
-func said(events []conversation.Event) []Said {
-	out := []Said{}
+func said(events []conversation.Event) (out []Said) {
 	for i := range events {
 		s := Said{At: time.UnixMilli(events[i].At).UTC()}
 		switch d := events[i].Data.(type) {

@@ -27,7 +27,7 @@ var roles = []api.Role{
 	api.RoleAgent, api.RoleSupervisor, api.RoleAdmin, api.RoleOwner, api.RoleAuditor, api.RoleAuthor, api.RoleReviewer,
 }
 
-// node is a server with the routes of the outbox and an account of each role in both tenants.
+// node is a server with the routes of the outbox, and more, and an account of each role in both tenants.
 type node struct {
 	*queuetest.Kit
 	*testing.T
@@ -35,7 +35,7 @@ type node struct {
 	keys map[string]string // "tenant/role"
 }
 
-func newNode(t *testing.T) *node {
+func newNode(t *testing.T, more ...api.Route) *node {
 	n := &node{Kit: queuetest.New(t), T: t, keys: map[string]string{}}
 	var accounts []api.Account
 	queues := map[store.Tenant][]string{}
@@ -59,12 +59,12 @@ func newNode(t *testing.T) *node {
 	}
 	server, err := api.New(context.Background(), api.Options{
 		Queue: n.Queue(t, dir), Audit: n.Store, Accounts: dir, SessionKey: bytes.Repeat([]byte{5}, 32), Now: n.Clock.Now, Log: n.Logger, Health: n.Store.Health,
-		Admin: admin.Outbox{
+		Admin: append(admin.Outbox{
 			Dead: &outbox.Dead{Store: n.Store, IDs: n.IDs, Now: n.Clock.Now},
 			Stats: func() []outbox.Stats {
 				return []outbox.Stats{{Tenant: "acme", Channel: "acme.app", Sent: 7, RestUntil: n.Clock.Now()}, {Tenant: "other", Channel: "other.app"}}
 			},
-		}.Routes(),
+		}.Routes(), more...),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -2,7 +2,7 @@ package admin
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"slices"
 
 	"turnout/adapters/problem"
@@ -97,7 +97,7 @@ func (s *Replayed) recompute(ctx context.Context, events []conversation.Event, j
 	return nil
 }
 
-// whole reads a log to its end.
+// whole reads a log to its end, if that is no further than a story goes.
 func whole(ctx context.Context, logs Logs, r store.Ref) (all []conversation.Event, err error) {
 	for {
 		page, err := logs.Log(ctx, r, uint64(len(all)), storyPage)
@@ -109,7 +109,7 @@ func whole(ctx context.Context, logs Logs, r store.Ref) (all []conversation.Even
 		case len(page) < storyPage:
 			return all, nil
 		case len(all) > maxStory:
-			return nil, errors.New("the log is longer than a story can be")
+			return nil, api.Refuse(problem.CodeTooLarge, fmt.Sprintf("The log has more than %d events, and a story no more than that. An export of conversations has its figures, and its text.", maxStory))
 		}
 	}
 }

@@ -63,14 +63,18 @@ func since(from, to time.Time) (time.Duration, bool) {
 }
 
 // Summarize folds the whole log of a conversation.
-func Summarize(events []conversation.Event) Summary {
-	var s Summary
+func Summarize(events []conversation.Event) (s Summary) {
+	s.Add(events)
+	return s
+}
+
+// Add folds what comes next in the log of the conversation: one that is long is read in pages.
+func (s *Summary) Add(events []conversation.Event) {
 	for i := range events {
 		s.add(&events[i])
 	}
 	slices.Sort(s.Tags)
 	s.Tags = slices.Compact(s.Tags)
-	return s
 }
 
 func (s *Summary) add(e *conversation.Event) {
