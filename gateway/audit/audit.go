@@ -48,7 +48,7 @@ type Link struct {
 	Head  Head
 }
 
-// Event is a committed event with its encoding: the packed form, which says the same as its JSON.
+// Event is a committed event with its encoding as it is logged: the packed form, or the JSON that says the same.
 type Event struct {
 	*conversation.Event
 	Encoded []byte

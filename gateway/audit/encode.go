@@ -1,8 +1,10 @@
 package audit
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 
 	"turnout/gateway/jsonenc"
@@ -35,6 +37,27 @@ func Unpack(dst, b []byte) ([]byte, error) {
 		return dst, fmt.Errorf("reading audit entry: %w", err)
 	}
 	return dst, nil
+}
+
+// Pack is the inverse of Unpack. It refuses what is no entry in canonical form, as that would not come back.
+func Pack(dst, canonical []byte) ([]byte, error) {
+	e, err := decodeEntry(canonical)
+	if err != nil {
+		return dst, fmt.Errorf("reading audit entry: %w", err)
+	}
+	at := len(dst)
+	out, err := e.AppendPacked(dst)
+	if err != nil {
+		return dst, err
+	}
+	back, err := Unpack(make([]byte, 0, len(canonical)), out[at:])
+	if err == nil && !bytes.Equal(back, canonical) {
+		err = errors.New("reading audit entry: it is not in canonical form")
+	}
+	if err != nil {
+		return dst, err
+	}
+	return out, nil
 }
 
 // packed is the first byte of what AppendPacked writes: the version of the form and of its dictionary.

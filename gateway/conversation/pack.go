@@ -42,6 +42,15 @@ func DecodePacked(b []byte) (Event, error) {
 	return Decode(text)
 }
 
+// DecodeLogged reads an event as it stands in a log: packed or as JSON. Audit entries hold digests of events in the form in
+// which they were logged first, so a log that has moved to a store of another kind keeps that form.
+func DecodeLogged(b []byte) (Event, error) {
+	if len(b) > 0 && b[0] == packed {
+		return DecodePacked(b)
+	}
+	return Decode(b)
+}
+
 // DecodePackedState reads what State.AppendPacked wrote. The state shares nothing with b.
 func DecodePackedState(b []byte) (*State, error) {
 	text, err := unpack(b)

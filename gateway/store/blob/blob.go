@@ -14,12 +14,14 @@ import (
 	"context"
 	"crypto/cipher"
 	"crypto/hmac"
+	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash"
 	"io"
+	"slices"
 
 	"turnout/gateway/store"
 	"turnout/gateway/store/seal"
@@ -41,6 +43,8 @@ type Files interface {
 	// Open returns a file's bytes, or store.ErrNotFound. Reading it fails, and does not end early, where bytes could not be
 	// fetched.
 	Open(ctx context.Context, tenant, conversation, name string) (io.ReadCloser, error)
+	// Names lists the files of a conversation, sorted, and nothing that was begun and not ended.
+	Names(ctx context.Context, tenant, conversation string) ([]string, error)
 	// Remove removes a file, if it is there, and RemoveAll all files of a conversation, older versions of them and what was
 	// begun and not ended included. Nil means that they are gone for good.
 	Remove(ctx context.Context, tenant, conversation, name string) error
@@ -159,6 +163,58 @@ func (s *Store) Open(ctx context.Context, key *seal.Content, tenant, conversatio
 		return nil, errors.Join(err, f.Close())
 	}
 	return &reader{f: f, aead: aead, sum: key.BlobName(), name: name}, nil
+}
+
+// Names lists the blobs of a conversation, sorted.
+func (s *Store) Names(ctx context.Context, tenant, conversation string) ([]string, error) {
+	names, err := s.files.Names(ctx, tenant, conversation)
+	if err != nil {
+		return nil, fmt.Errorf("listing blobs: %w", err)
+	}
+	return slices.DeleteFunc(names, func(name string) bool { return !named(name) }), nil
+}
+
+// named reports whether a file can be a blob.
+func named(name string) bool {
+	b, err := hex.DecodeString(name)
+	return err == nil && len(b) == sha256.Size
+}
+
+// OpenSealed returns a blob as the place of the files has it, sealed and not verified, or store.ErrNotFound.
+func (s *Store) OpenSealed(ctx context.Context, tenant, conversation, name string) (io.ReadCloser, error) {
+	f, err := s.files.Open(ctx, tenant, conversation, name)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		err = fmt.Errorf("opening blob: %w", err)
+	}
+	return f, err
+}
+
+// PutSealed stores durably what OpenSealed gave in another place, under its name there.
+func (s *Store) PutSealed(ctx context.Context, tenant, conversation, name string, body io.Reader) error {
+	if !named(name) {
+		return errors.New("writing blob: no name of one")
+	}
+	err := s.files.Write(ctx, tenant, conversation, func(w io.Writer) (string, error) {
+		_, err := io.Copy(w, &untilDone{ctx, body})
+		return name, err
+	})
+	if err != nil {
+		return fmt.Errorf("writing blob: %w", err)
+	}
+	return nil
+}
+
+// untilDone reads until a context ends.
+type untilDone struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (u *untilDone) Read(p []byte) (int, error) {
+	if err := u.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return u.r.Read(p)
 }
 
 // Remove removes a blob, if it is there, durably.

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"slices"
 	"strconv"
+	"strings"
 	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -23,6 +25,9 @@ type Dir struct {
 	temp atomic.Uint64
 }
 
+// unfinished begins the names of files that are being written.
+const unfinished = "temp-"
+
 // NewDir returns the files in dir, which is made with the first of them.
 func NewDir(system vfs.FS, dir string) *Dir { return &Dir{fs: system, dir: dir} }
 
@@ -33,7 +38,7 @@ func (d *Dir) Write(_ context.Context, tenant, conversation string, fill func(io
 		return err
 	}
 	// A process that died may have left a file of the same temporary name; it is truncated.
-	temp := d.fs.PathJoin(folder, "temp-"+strconv.FormatUint(d.temp.Add(1), 10))
+	temp := d.fs.PathJoin(folder, unfinished+strconv.FormatUint(d.temp.Add(1), 10))
 	f, err := d.fs.Create(temp, vfs.WriteCategoryUnspecified)
 	if err != nil {
 		return err
@@ -62,6 +67,17 @@ func (d *Dir) Open(_ context.Context, tenant, conversation, name string) (io.Rea
 		return nil, store.ErrNotFound
 	}
 	return f, err
+}
+
+// Names implements Files.
+func (d *Dir) Names(_ context.Context, tenant, conversation string) ([]string, error) {
+	names, err := d.fs.List(d.fs.PathJoin(d.dir, tenant, conversation))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	names = slices.DeleteFunc(names, func(name string) bool { return strings.HasPrefix(name, unfinished) })
+	slices.Sort(names)
+	return names, err
 }
 
 // Remove implements Files.

@@ -13,6 +13,7 @@ import (
 	"turnout/adapters/message"
 	"turnout/gateway/store"
 	"turnout/gateway/store/seal"
+	"turnout/gateway/store/transfer"
 )
 
 // idHash is what a message id is known by: keyed by its tenant, with its sender.
@@ -27,6 +28,8 @@ func dedupeHash(t *tenant, a message.Address, id string) idHash {
 // never goes back, whatever the clock does.
 type generations struct {
 	newest atomic.Uint32
+	// short is up to which generation there may be ids of which no more is known than every store keeps: they came by a copy.
+	short  atomic.Uint32
 	rotate sync.Mutex
 
 	mu   sync.RWMutex
@@ -56,6 +59,14 @@ func (g *generation) add(h idHash) {
 	if !g.full && !g.ids.add(h) {
 		g.old, g.full, g.ids = true, true, filter{}
 	}
+}
+
+// forms is in how many forms an id may stand in a generation: whole, or cut short as well.
+func (g *generations) forms(n uint32) int {
+	if n <= g.short.Load() {
+		return 2
+	}
+	return 1
 }
 
 func (g *generations) of(n uint32) *generation {
@@ -163,15 +174,21 @@ func (s *Store) known(p *partition, hashes []idHash) (out []store.Known, err err
 			if back > gen {
 				break
 			}
-			if g := s.gens.of(gen - back); g == nil || !g.may(h) {
-				continue
-			}
-			if it == nil {
-				if it, err = s.dedupeRows(); err != nil {
-					return nil, err
+			forms := [2]idHash{h, idHash(transfer.IDHash(h).Short())}
+			for _, h := range forms[:s.gens.forms(gen-back)] {
+				if g := s.gens.of(gen - back); g == nil || !g.may(h) {
+					continue
+				}
+				if it == nil {
+					if it, err = s.dedupeRows(); err != nil {
+						return nil, err
+					}
+				}
+				if out[i], err = s.seekKnown(it, gen-back, h); err != nil || out[i] != (store.Known{}) {
+					break
 				}
 			}
-			if out[i], err = s.seekKnown(it, gen-back, h); err != nil || out[i] != (store.Known{}) {
+			if err != nil || out[i] != (store.Known{}) {
 				break
 			}
 		}

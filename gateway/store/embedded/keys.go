@@ -13,7 +13,8 @@ import (
 // Keys. The first byte is the space; within the tenants' space the tenant comes next. A tenant's name and a
 // conversation's id hold no zero byte, so a zero ends them.
 //
-//	G <name>                                      the store's own: layout, root check, dedupe generation
+//	G <name>                                      the store's own: layout, root check, dedupe generation, and the one up to
+//	                                              which a copy has brought ids whose hash is cut short
 //	G e|f|r <tenant> 0 <conversation> 0 <blob>    what was erased, detached or taken away and is to be scrubbed
 //	K t <tenant>                                  wrapped keys of a tenant
 //	K c <tenant> 0 <conversation>                 wrapped data key of a conversation

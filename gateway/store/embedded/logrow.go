@@ -15,7 +15,8 @@ import (
 // the clear how many they are and the visible sequence before and with them, so that a reader finds a place without
 // opening what lies between. The clear part is of the additional data, like the key.
 //
-// The sealed part: for each event its visible sequence or 0, its length, its packed form.
+// The sealed part: for each event its visible sequence or 0, its length, its packed form; or its JSON, where the row was
+// copied from a store that logs so.
 
 var errLog = errors.New("a log row is damaged")
 
@@ -95,7 +96,7 @@ func (r *logRow) events(content *seal.Content, f func(seq, vseq uint64, encoded 
 
 // decodeLogged decodes the event that stands in a log row as number seq.
 func decodeLogged(seq uint64, encoded []byte) (conversation.Event, error) {
-	e, err := conversation.DecodePacked(encoded)
+	e, err := conversation.DecodeLogged(encoded)
 	if err == nil && e.Seq != seq {
 		err = errLog
 	}

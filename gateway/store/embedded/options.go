@@ -59,7 +59,8 @@ type Options struct {
 	UnsafeNoCompact bool
 	UnsafeNoRecycle bool
 
-	erased string // the list of erasures; that of Dir, unless the store is being restored
+	erased string    // the list of erasures; that of Dir, unless the store is being restored
+	copy   *copyMark // the copy that makes the store; nil: none does
 }
 
 // Dedupe sets the generations in which message ids are kept: an id is known for at least (Generations-1) x Length, which

@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
 	"turnout/gateway/id"
 	"turnout/gateway/store"
 	"turnout/gateway/store/seal"
+	"turnout/gateway/store/transfer"
 )
 
 // layout is the version of the keys and rows of this package.
@@ -23,11 +25,20 @@ type meta struct {
 	Partitions int    `json:"partitions"`
 	Dedupe     Dedupe `json:"dedupe"`
 	Root       []byte `json:"root"`
+	// Copy is set while a copy makes the store. Layout is 0 then, so that a build that does not know of it refuses too.
+	Copy *copyMark `json:"copy,omitempty"`
+}
+
+// copyMark says from where a copy makes the store, and since when (ms).
+type copyMark struct {
+	From string `json:"from"`
+	At   int64  `json:"at"`
 }
 
 var (
 	metaKey       = []byte{spaceGlobal, 'm'}
 	generationKey = []byte{spaceGlobal, 'g'}
+	shortKey      = []byte{spaceGlobal, 's'}
 )
 
 // identify compares the store with the options, or makes it what they say when it is new.
@@ -40,25 +51,19 @@ func (s *Store) identify() error {
 		if used, err := s.anyRow(); err != nil || used {
 			return errors.Join(err, errors.New("the folder holds rows but not the store's own"))
 		}
-		m := meta{Layout: layout, Partitions: id.Partitions, Dedupe: s.o.Dedupe, Root: s.root.CheckValue()}
-		if row, err = json.Marshal(m); err != nil {
-			return fmt.Errorf("encoding the store's own row: %w", err)
-		}
-		b := s.db.NewBatch()
-		defer b.Close()
-		if err := b.Set(metaKey, row, nil); err != nil {
+		if row, err = s.writeMeta(s.o.copy); err != nil {
 			return err
-		}
-		if err := b.Commit(pebble.Sync); err != nil {
-			return fmt.Errorf("writing the store's own row: %w", err)
 		}
 	}
 	var m meta
 	if err := json.Unmarshal(row, &m); err != nil {
 		return fmt.Errorf("decoding the store's own row: %w", err)
 	}
+	if err := s.copied(m); err != nil {
+		return err
+	}
 	switch {
-	case m.Layout != layout:
+	case m.Layout != layout && m.Copy == nil:
 		return fmt.Errorf("layout %d of the store is not %d, which this build reads", m.Layout, layout)
 	case m.Partitions != id.Partitions:
 		return fmt.Errorf("the store has %d partitions, this build %d", m.Partitions, id.Partitions)
@@ -76,7 +81,49 @@ func (s *Store) identify() error {
 	if len(gen) == 4 {
 		s.gens.newest.Store(binary.BigEndian.Uint32(gen))
 	}
+	short, err := s.get(shortKey)
+	if err != nil {
+		return err
+	}
+	if len(short) == 4 {
+		s.gens.short.Store(binary.BigEndian.Uint32(short))
+	}
 	return s.restoreGenerations()
+}
+
+// writeMeta writes what the store knows of itself; copy is set while a copy makes it.
+func (s *Store) writeMeta(copy *copyMark) (row []byte, err error) {
+	m := meta{Layout: layout, Partitions: id.Partitions, Dedupe: s.o.Dedupe, Root: s.root.CheckValue(), Copy: copy}
+	if copy != nil {
+		m.Layout = 0
+	}
+	if row, err = json.Marshal(m); err != nil {
+		return nil, fmt.Errorf("encoding the store's own row: %w", err)
+	}
+	b := s.db.NewBatch()
+	defer b.Close()
+	if err := b.Set(metaKey, row, nil); err != nil {
+		return nil, err
+	}
+	if err := b.Commit(pebble.Sync); err != nil {
+		return nil, fmt.Errorf("writing the store's own row: %w", err)
+	}
+	return row, nil
+}
+
+// copied compares whether a copy makes the store with whether the caller is that copy.
+func (s *Store) copied(m meta) error {
+	switch {
+	case m.Copy == nil && s.o.copy == nil:
+		return nil
+	case m.Copy == nil:
+		return errors.New("there is a store already: move it away, or name another folder")
+	case s.o.copy == nil:
+		return &transfer.Incomplete{Name: "in " + s.o.Dir, From: m.Copy.From, Begun: time.UnixMilli(m.Copy.At)}
+	case m.Copy.From != s.o.copy.From:
+		return fmt.Errorf("a copy of another store, %s, was interrupted here: finish that one, or take away what is there", m.Copy.From)
+	}
+	return nil
 }
 
 func (s *Store) anyRow() (bool, error) {

@@ -130,13 +130,18 @@ func found(cmds []*goredis.StringCmd) (store.Known, error) {
 		if v == "" {
 			continue
 		}
-		seq, n := binary.Uvarint([]byte(v))
-		if n <= 0 || len(v) != n+rawLen {
-			return store.Known{}, fmt.Errorf("reading a message id: %w", errRow)
-		}
-		return store.Known{Seq: seq, Conversation: conversationID([]byte(v[n:]))}, nil
+		return knownOf(v)
 	}
 	return store.Known{}, nil
+}
+
+// knownOf reads where a message went.
+func knownOf(v string) (store.Known, error) {
+	seq, n := binary.Uvarint([]byte(v))
+	if n <= 0 || len(v) != n+rawLen {
+		return store.Known{}, fmt.Errorf("reading a message id: %w", errRow)
+	}
+	return store.Known{Seq: seq, Conversation: conversationID([]byte(v[n:]))}, nil
 }
 
 // known returns a *store.DuplicateError when one of the step's message ids is known.

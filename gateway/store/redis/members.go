@@ -50,7 +50,7 @@ func (s *Store) nodes(ctx context.Context) (alive, dead []string, err error) {
 	for node, until := range cmd.Val() {
 		n, err := strconv.ParseInt(until, 10, 64)
 		switch {
-		case node == s.node:
+		case node == s.node, node == readerField:
 		case err == nil && n > s.now():
 			alive = append(alive, node)
 		default:

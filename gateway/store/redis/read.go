@@ -105,7 +105,7 @@ func (l *logReader) events(r logRow, f func(seq, vseq uint64, encoded []byte) (b
 
 // decodeLogged decodes the event that stands in a log row as number seq.
 func decodeLogged(seq uint64, encoded []byte) (conversation.Event, error) {
-	e, err := conversation.Decode(encoded)
+	e, err := conversation.DecodeLogged(encoded)
 	if err == nil && e.Seq != seq {
 		err = errLog
 	}

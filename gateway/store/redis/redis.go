@@ -36,6 +36,7 @@ import (
 	"turnout/gateway/store"
 	"turnout/gateway/store/blob"
 	"turnout/gateway/store/seal"
+	"turnout/gateway/store/transfer"
 )
 
 var _ store.Store = (*Store)(nil)
@@ -75,6 +76,22 @@ type Store struct {
 // the key that the store was made with, and with an error that names the setting when a server's lose acknowledged
 // messages.
 func Open(ctx context.Context, o Options) (*Store, error) {
+	s, err := prepare(o)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.begin(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("opening store %s: %w", s.where(), err), s.db.close())
+	}
+	listening, stop := context.WithCancel(context.WithoutCancel(ctx))
+	s.stop = stop
+	s.listen(listening)
+	s.listeners.Go(func() { s.live(listening) })
+	return s, nil
+}
+
+// prepare makes a store that has not talked to its server yet.
+func prepare(o Options) (*Store, error) {
 	o, err := o.withDefaults()
 	if err != nil {
 		return nil, err
@@ -93,14 +110,13 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		files = blob.NewDir(o.FS, o.Blobs)
 	}
 	s.blobs = &Blobs{s: s, files: blob.New(files)}
-	if err := s.begin(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("opening store on redis at %s: %w", cmp.Or(o.Addr, o.Master, strings.Join(o.Cluster, ", ")), err), s.db.close())
-	}
-	listening, stop := context.WithCancel(context.WithoutCancel(ctx))
-	s.stop = stop
-	s.listen(listening)
-	s.listeners.Go(func() { s.live(listening) })
+	s.stop = func() {}
 	return s, nil
+}
+
+// where says where the store is, for people.
+func (s *Store) where() string {
+	return "on redis at " + cmp.Or(s.o.Addr, s.o.Master, strings.Join(s.o.Cluster, ", "))
 }
 
 // begin looks at the server and at what the store knows of itself.
@@ -112,7 +128,15 @@ func (s *Store) begin(ctx context.Context) error {
 	if err := s.identify(ctx); err != nil {
 		return err
 	}
-	return s.beat(ctx)
+	if err := s.beat(ctx); err != nil {
+		return err
+	}
+	// A copy looks for nodes once it has said that it reads; so one of the two sees the other.
+	if err := s.beingRead(ctx); err != nil {
+		s.leave()
+		return err
+	}
+	return nil
 }
 
 // layout is the version of the keys and rows of this package.
@@ -124,13 +148,34 @@ type meta struct {
 	Partitions int    `json:"partitions"`
 	Dedupe     Dedupe `json:"dedupe"`
 	Root       []byte `json:"root"`
+	// Copy is set while a copy makes the store. Layout is 0 then, so that a build that does not know of it refuses too.
+	Copy *copyMark `json:"copy,omitempty"`
+}
+
+// copyMark says from where a copy makes the store, and since when (ms).
+type copyMark struct {
+	From string `json:"from"`
+	At   int64  `json:"at"`
+}
+
+// meta is what the store says of itself; copy is set while a copy makes it.
+func (s *Store) meta(copy *copyMark) ([]byte, error) {
+	m := meta{Layout: layout, Partitions: id.Partitions, Dedupe: s.o.Dedupe, Root: s.root.CheckValue(), Copy: copy}
+	if copy != nil {
+		m.Layout = 0
+	}
+	row, err := json.Marshal(m)
+	if err != nil {
+		return nil, fmt.Errorf("encoding the store's own row: %w", err)
+	}
+	return row, nil
 }
 
 // identify compares the store with the options, or makes it what they say when it is new.
 func (s *Store) identify(ctx context.Context) error {
-	row, err := json.Marshal(meta{Layout: layout, Partitions: id.Partitions, Dedupe: s.o.Dedupe, Root: s.root.CheckValue()})
+	row, err := s.meta(nil)
 	if err != nil {
-		return fmt.Errorf("encoding the store's own row: %w", err)
+		return err
 	}
 	var t txn
 	key := s.keys.global("m")
@@ -139,15 +184,34 @@ func (s *Store) identify(ctx context.Context) error {
 	if _, err := s.db.commit(ctx, &t); err != nil && !errors.Is(err, store.ErrUnknown) { // it is read next, with the replicas
 		return err
 	}
+	return s.recognise(ctx)
+}
+
+// readMeta returns what the store says of itself, and the row; an empty one where there is no store.
+func (s *Store) readMeta(ctx context.Context) (m meta, row string, err error) {
 	var cmd *goredis.StringCmd
-	if err := s.db.run(ctx, reading, func(p goredis.Pipeliner) { cmd = p.HGet(ctx, key, "meta") }); err != nil {
-		return err
+	if err := s.db.run(ctx, reading, func(p goredis.Pipeliner) { cmd = p.HGet(ctx, s.keys.global("m"), "meta") }); err != nil {
+		return m, "", err
 	}
-	var m meta
+	if cmd.Val() == "" {
+		return m, "", nil
+	}
 	if err := json.Unmarshal([]byte(cmd.Val()), &m); err != nil {
-		return fmt.Errorf("decoding the store's own row: %w", err)
+		return m, "", fmt.Errorf("decoding the store's own row: %w", err)
 	}
+	return m, cmd.Val(), nil
+}
+
+// recognise compares the store that is there with the options.
+func (s *Store) recognise(ctx context.Context) error {
+	m, row, err := s.readMeta(ctx)
 	switch {
+	case err != nil:
+		return err
+	case row == "":
+		return errors.New("there is no store")
+	case m.Copy != nil:
+		return &transfer.Incomplete{Name: s.where(), From: m.Copy.From, Begun: time.UnixMilli(m.Copy.At)}
 	case m.Layout != layout:
 		return fmt.Errorf("layout %d of the store is not %d, which this build reads", m.Layout, layout)
 	case m.Partitions != id.Partitions:

@@ -37,7 +37,7 @@ const Chunk = 64 << 10
 func Run(t *testing.T, open func(t *testing.T) World) {
 	for name, test := range map[string]func(*testing.T, World){
 		"round trip": roundTrip, "limits": limits, "unknown names": unknownNames, "tampering": tampering,
-		"removal": removal, "neighbours": neighbours, "at once": atOnce, "reach": reach,
+		"removal": removal, "moved": moved, "neighbours": neighbours, "at once": atOnce, "reach": reach,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, open(t)) })
 	}
@@ -236,6 +236,49 @@ func removal(t *testing.T, w World) {
 	}
 	if err := s.Remove(t.Context(), "nobody", "c_1", a); err != nil {
 		t.Errorf("one of a tenant without files: %v", err)
+	}
+}
+
+// moved lists the blobs of a conversation and takes each to another one's place as it lies, from where it opens as before.
+func moved(t *testing.T, w World) {
+	s, key := blob.New(w.Files), Key(t)
+	if names, err := s.Names(t.Context(), "acme", "c_1"); err != nil || len(names) != 0 {
+		t.Errorf("before the first: %v, %v", names, err)
+	}
+	bodies := map[string][]byte{}
+	for _, n := range []int{0, 1, Chunk, Chunk + 1, 3 * Chunk} {
+		b := Random(t, n)
+		bodies[Put(t, s, key, b)] = b
+	}
+	putIn(t, s, key, "acme", "c_11", []byte("another's"))
+	names, err := s.Names(t.Context(), "acme", "c_1")
+	if err != nil || len(names) != len(bodies) || !slices.IsSorted(names) {
+		t.Fatalf("listed %v, %v", names, err)
+	}
+	for _, name := range names {
+		body, err := s.OpenSealed(t.Context(), "acme", "c_1", name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(s.PutSealed(t.Context(), "acme", "c_2", name, body), body.Close()); err != nil {
+			t.Fatal(err)
+		}
+		f, err := s.Open(t.Context(), key, "acme", "c_2", name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(f)
+		if err := errors.Join(err, f.Close()); err != nil || !bytes.Equal(got, bodies[name]) {
+			t.Errorf("%s: %d bytes of %d, %v", name, len(got), len(bodies[name]), err)
+		}
+	}
+	if _, err := s.OpenSealed(t.Context(), "acme", "c_3", names[0]); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("one that is not there: %v", err)
+	}
+	for _, name := range []string{"", "temp-1", "../" + names[0], names[0] + "00"} {
+		if err := s.PutSealed(t.Context(), "acme", "c_2", name, strings.NewReader("x")); err == nil {
+			t.Errorf("kept under the name %q", name)
+		}
 	}
 }
 
