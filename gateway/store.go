@@ -45,13 +45,11 @@ const maxSkew = 250 * time.Millisecond
 
 // openStore opens the store that the settings name. use says what for.
 func openStore(ctx context.Context, o Options, cfg *config.Config, root []byte, ids *id.Source, use storeUse) (*nodeStore, error) {
-	log := o.Log.With("component", "store")
 	if cfg.Store.Kind == "redis" {
-		ro, err := redisOptions(o, cfg)
+		ro, err := nodeRedisOptions(o, cfg, root, ids)
 		if err != nil {
 			return nil, err
 		}
-		ro.Root, ro.IDs, ro.Now, ro.Faults, ro.Log, ro.FS = root, ids, o.Now, o.Faults, log, o.FS
 		// What the node itself keeps has its place all the same: its socket, its keys.
 		if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
 			return nil, fmt.Errorf("making the data folder: %w", err)
@@ -62,7 +60,7 @@ func openStore(ctx context.Context, o Options, cfg *config.Config, root []byte, 
 		}
 		return &nodeStore{Store: s, blobs: s.Blobs(), nodes: s, shared: true}, nil
 	}
-	eo := embedded.Options{Dir: storeDir(cfg), FS: o.FS, Root: root, IDs: ids, Now: o.Now, Log: log}
+	eo := embedded.Options{Dir: storeDir(cfg), FS: o.FS, Root: root, IDs: ids, Now: o.Now, Log: o.Log.With("component", "store")}
 	switch use {
 	case toServe:
 		eo.Faults, eo.Reserve, eo.Fatal = o.Faults, cfg.Store.ReserveBytes, o.Fatal
@@ -96,6 +94,13 @@ func storeName(cfg *config.Config) string {
 		return "on redis at " + cmp.Or(cfg.Store.Address, cfg.Store.Master)
 	}
 	return storeDir(cfg)
+}
+
+// nodeRedisOptions are redisOptions, and what the process gives.
+func nodeRedisOptions(o Options, cfg *config.Config, root []byte, ids *id.Source) (redis.Options, error) {
+	ro, err := redisOptions(o, cfg)
+	ro.Root, ro.IDs, ro.Now, ro.Faults, ro.Log, ro.FS = root, ids, o.Now, o.Faults, o.Log.With("component", "store"), o.FS
+	return ro, err
 }
 
 // redisOptions are what the settings say of a Redis store.

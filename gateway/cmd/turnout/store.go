@@ -19,6 +19,7 @@ import (
 type storeCmd struct {
 	Backup  storeBackupCmd  `cmd:"" help:"Copy the store of a node, running or not, into a new folder. Keys are not copied."`
 	Restore storeRestoreCmd `cmd:"" help:"Make the store of a node that does not run from a backup."`
+	Copy    storeCopyCmd    `cmd:"" help:"Copy the store of one configuration into that of another, embedded or Redis, while no node runs."`
 	Check   storeCheckCmd   `cmd:"" help:"Read everything in the store of a node, running or not, or in a backup, and tell what is wrong."`
 }
 
@@ -29,12 +30,14 @@ type storeFlags struct {
 }
 
 // options are those of a node that does not run.
-func (f *storeFlags) options() (gateway.Options, error) {
-	settings, err := config.LoadSettings(f.Config)
+func (f *storeFlags) options() (gateway.Options, error) { return optionsOf(f.Config) }
+
+func optionsOf(file string) (gateway.Options, error) {
+	settings, err := config.LoadSettings(file)
 	if err != nil {
 		return gateway.Options{}, err
 	}
-	return gateway.Options{Config: &config.Config{Dir: filepath.Dir(f.Config), Settings: settings}}, nil
+	return gateway.Options{Config: &config.Config{Dir: filepath.Dir(file), Settings: settings}}, nil
 }
 
 // ask lets the running node do something; false when none runs.

@@ -59,7 +59,7 @@ func (t *Target) Begin(_ context.Context, from transfer.About) error {
 		return fmt.Errorf("making the target: %w", err)
 	}
 	if err := root.Verify(from.Root); err != nil {
-		return fmt.Errorf("making the target: %w", err)
+		return fmt.Errorf("making the target: its root key has to be that of the source: %w", err)
 	}
 	if o.Dedupe.Generations != from.Generations || o.Dedupe.Length != from.Length {
 		return fmt.Errorf("making the target: it would keep %d dedupe generations of %v, the source keeps %d of %v",

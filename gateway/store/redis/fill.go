@@ -73,7 +73,7 @@ func (t *Target) Begin(ctx context.Context, from transfer.About) error {
 func (t *Target) begin(ctx context.Context, from transfer.About) error {
 	s := t.s
 	if err := s.root.Verify(from.Root); err != nil {
-		return err
+		return fmt.Errorf("its root key has to be that of the source: %w", err)
 	}
 	if d := s.o.Dedupe; d.Generations != from.Generations || d.Length != from.Length {
 		return fmt.Errorf("it would keep %d dedupe generations of %v, the source keeps %d of %v", d.Generations, d.Length, from.Generations, from.Length)

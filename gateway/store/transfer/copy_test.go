@@ -2,11 +2,9 @@ package transfer_test
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"crypto/rand"
 	"fmt"
-	"os"
 	"sync/atomic"
 	"testing"
 
@@ -112,6 +110,3 @@ func TestServerToServer(t *testing.T) {
 	s := redistest.Start(t, redistest.Durable()...)
 	storetest.Copy(t, server(s), server(s))
 }
-
-var _ = cmp.Or[string]
-var _ = os.Getenv
