@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"turnout/gateway/config"
@@ -91,7 +92,7 @@ func storeDir(cfg *config.Config) string { return filepath.Join(cfg.Data, "store
 // storeName says where the store is, for people.
 func storeName(cfg *config.Config) string {
 	if cfg.Store.Kind == "redis" {
-		return "on redis at " + cmp.Or(cfg.Store.Address, cfg.Store.Master)
+		return "on redis at " + cmp.Or(cfg.Store.Address, cfg.Store.Master, strings.Join(cfg.Store.Cluster, ", "))
 	}
 	return storeDir(cfg)
 }
@@ -107,7 +108,7 @@ func nodeRedisOptions(o Options, cfg *config.Config, root []byte, ids *id.Source
 func redisOptions(o Options, cfg *config.Config) (redis.Options, error) {
 	s := cfg.Store
 	ro := redis.Options{
-		Addr: s.Address, Sentinels: s.Sentinels, Master: s.Master, Username: s.Username, Prefix: s.Prefix, Wait: s.Wait, AllowUnsafe: s.AllowUnsafe, MaxSkew: maxSkew, Blobs: s.Blobs,
+		Addr: s.Address, Sentinels: s.Sentinels, Master: s.Master, Cluster: s.Cluster, Username: s.Username, Prefix: s.Prefix, Wait: s.Wait, AllowUnsafe: s.AllowUnsafe, MaxSkew: maxSkew, Blobs: s.Blobs,
 	}
 	if ro.Blobs == "" {
 		ro.Blobs = filepath.Join(cfg.Data, "blobs")

@@ -44,11 +44,13 @@ type Store struct {
 	// Address is the server's, "host:port"; Username and Password sign in to it, TLS encrypts the way there.
 	Address string `yaml:"address"`
 	// Sentinels, "host:port" each, know in the place of Address which server is the primary that they watch as Master.
-	Sentinels []string           `yaml:"sentinels"`
-	Master    string             `yaml:"master"`
-	Username  string             `yaml:"username"`
-	Password  adapters.SecretRef `yaml:"password"`
-	TLS       bool               `yaml:"tls"`
+	Sentinels []string `yaml:"sentinels"`
+	Master    string   `yaml:"master"`
+	// Cluster, "host:port" each, are some of the servers of a Redis Cluster, in the place of both.
+	Cluster  []string           `yaml:"cluster"`
+	Username string             `yaml:"username"`
+	Password adapters.SecretRef `yaml:"password"`
+	TLS      bool               `yaml:"tls"`
 	// Prefix begins every key; "turnout:" by default.
 	Prefix string `yaml:"prefix"`
 	// Wait is the number of replicas that must have a write before it is acknowledged.
@@ -231,7 +233,7 @@ func (l *loader) checkSettings(whole Section, s *Settings) {
 }
 
 // redisKeys are those of a store's settings that only a Redis store has.
-var redisKeys = []string{"address", "sentinels", "master", "username", "password", "tls", "prefix", "wait", "allow_unsafe", "blobs"}
+var redisKeys = []string{"address", "sentinels", "master", "cluster", "username", "password", "tls", "prefix", "wait", "allow_unsafe", "blobs"}
 
 // mostReplicas bounds how many replicas can be waited for.
 const mostReplicas = 16
@@ -255,26 +257,7 @@ func (l *loader) checkStore(store Section, s *Store) {
 	if store.sub("reserve_bytes").node != nil {
 		l.faults.add(store.find("reserve_bytes"), `reserve_bytes is for a store of "kind: embedded"; the server's memory is bounded by its maxmemory`)
 	}
-	if store.sub("sentinels").node == nil {
-		if l.need(store, "address", `name the server, such as "address: redis.internal:6379"`); s.Address != "" && !isServer(s.Address) {
-			l.faults.add(store.find("address"), `address must be a host and a port, such as "redis.internal:6379"`)
-		}
-		if s.Master != "" {
-			l.faults.add(store.find("master"), `master is what sentinels call the primary; list them, such as "sentinels: [sentinel-1.internal:26379]"`)
-		}
-	} else {
-		if l.need(store, "master", `write what the sentinels call the primary, such as "master: turnout"`); s.Address != "" {
-			l.faults.add(store.find("address"), "address and sentinels exclude each other: sentinels say where the primary is")
-		}
-		if len(s.Sentinels) == 0 {
-			l.faults.add(store.find("sentinels"), `list the sentinels, such as "sentinel-1.internal:26379"`)
-		}
-		for i, a := range s.Sentinels {
-			if !isServer(a) {
-				l.faults.add(store.find("sentinels", strconv.Itoa(i)), `a sentinel is a host and a port, such as "sentinel-1.internal:26379"`)
-			}
-		}
-	}
+	l.checkServers(store, s)
 	l.notSealed(store, "password", s.Password)
 	if s.Username != "" && s.Password == "" {
 		l.faults.add(store.find("username"), `a username needs a password; write "password: file:path" or "password: env:NAME"`)
@@ -284,6 +267,41 @@ func (l *loader) checkStore(store Section, s *Store) {
 	}
 	if s.Wait < 0 || s.Wait > mostReplicas {
 		l.faults.add(store.find("wait"), "wait must lie between 0 and %d", mostReplicas)
+	}
+}
+
+// checkServers looks at where a Redis store's server or servers are: named by exactly one of address, sentinels and cluster.
+func (l *loader) checkServers(store Section, s *Store) {
+	servers := func(name, what, example string, list []string) {
+		if len(list) == 0 {
+			l.faults.add(store.find(name), `list %s, such as "%s"`, what, example)
+		}
+		for i, a := range list {
+			if !isServer(a) {
+				l.faults.add(store.find(name, strconv.Itoa(i)), `a server is a host and a port, such as "%s"`, example)
+			}
+		}
+	}
+	switch {
+	case store.sub("cluster").node != nil:
+		for _, name := range []string{"address", "sentinels", "master"} {
+			if store.sub(name).node != nil {
+				l.faults.add(store.find(name), "%s and cluster exclude each other: the servers of a Cluster say themselves which of them are primaries", name)
+			}
+		}
+		servers("cluster", "some servers of the Cluster", "redis-1.internal:6379", s.Cluster)
+	case store.sub("sentinels").node != nil:
+		if l.need(store, "master", `write what the sentinels call the primary, such as "master: turnout"`); s.Address != "" {
+			l.faults.add(store.find("address"), "address and sentinels exclude each other: sentinels say where the primary is")
+		}
+		servers("sentinels", "the sentinels", "sentinel-1.internal:26379", s.Sentinels)
+	default:
+		if l.need(store, "address", `name the server, such as "address: redis.internal:6379"`); s.Address != "" && !isServer(s.Address) {
+			l.faults.add(store.find("address"), `address must be a host and a port, such as "redis.internal:6379"`)
+		}
+		if s.Master != "" {
+			l.faults.add(store.find("master"), `master is what sentinels call the primary; list them, such as "sentinels: [sentinel-1.internal:26379]"`)
+		}
 	}
 }
 

@@ -26,6 +26,7 @@ const (
 type db struct {
 	single   *goredis.Client                   // one server, or the one that sentinels name; nil on a Cluster
 	cluster  *cluster                          // nil elsewhere
+	watched  bool                              // by sentinels: another server may take over
 	open     func(addr string) *goredis.Client // one of a server that is asked for itself
 	scripts  scripts
 	wait     int
@@ -52,6 +53,7 @@ func newDB(o Options) *db {
 	case len(o.Cluster) > 0:
 		d.cluster = newCluster(o, d.connected)
 	case len(o.Sentinels) > 0:
+		d.watched = true
 		d.single = goredis.NewFailoverClient(&goredis.FailoverOptions{
 			MasterName: o.Master, SentinelAddrs: o.Sentinels, Username: o.Username, Password: o.Password, DB: o.DB, TLSConfig: o.TLS,
 			MaxRetries: -1, DialerRetries: 1, DialTimeout: dialTimeout, ReadTimeout: readTimeout, WriteTimeout: readTimeout,

@@ -118,6 +118,9 @@ func (d *db) level(servers []server, states []settings, allow bool) (string, err
 			coverage = ", cluster-require-full-coverage=yes"
 		}
 	}
+	if d.wait == 0 && (d.watched || d.cluster != nil && slices.ContainsFunc(servers, func(s server) bool { return len(s.replicas) > 0 })) {
+		unsafe = append(unsafe, "no replica is waited for, so a failover loses what had not reached the one that takes over; set store.wait: 1")
+	}
 	level := fmt.Sprintf("redis, wait=%d, aof=%s", d.wait, syncs[least])
 	if d.cluster != nil {
 		level = fmt.Sprintf("redis cluster, primaries=%d, replicas=%d, wait=%d, aof=%s%s", len(servers), fewestReplicas(servers), d.wait, syncs[least], coverage)
