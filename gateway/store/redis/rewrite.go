@@ -12,6 +12,8 @@ import (
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
+
+	"turnout/gateway/store"
 )
 
 // rewritePoll is the pause between looks at a rewrite that is under way.
@@ -195,13 +197,23 @@ func (s *Store) rewriteFiles(ctx context.Context, c *goredis.Client) error {
 	return nil
 }
 
-// background has a server begin to write in the background. One that has just begun by itself began late enough.
+// background has a server begin to write in the background. One that has just begun by itself began late enough; one that
+// writes something else goes on with ours after it.
 func (s *Store) background(ctx context.Context, c *goredis.Client, what func(p goredis.Pipeliner)) error {
-	err := s.db.on(ctx, passing, c, what)
-	if err != nil && isAnswer(err) && strings.Contains(err.Error(), "already in progress") {
-		return nil
+	for {
+		err := s.db.on(ctx, passing, c, what)
+		switch {
+		case err == nil || !isAnswer(err) || errors.Is(err, store.ErrUnavailable):
+			return err
+		case strings.Contains(err.Error(), "already in progress"):
+			return nil
+		case !strings.Contains(err.Error(), "child process is active"):
+			return err
+		}
+		if _, err := s.settled(ctx, c); err != nil {
+			return err
+		}
 	}
-	return err
 }
 
 // settled waits until a server writes nothing in the background and returns what it says of its files.

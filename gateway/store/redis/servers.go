@@ -18,7 +18,7 @@ type server struct {
 	addr     string
 	client   *goredis.Client
 	slots    string   // those of a primary of a Cluster: "0-5460"; empty for one that has none
-	down     bool     // the others take it for dead, or it does not follow its primary
+	down     bool     // the others take it for dead
 	replicas []server // of a primary, without a client
 }
 
@@ -75,7 +75,7 @@ func (c *cluster) servers(shards []goredis.ClusterShard) (list []server, err err
 			if host == "" || host == "?" {
 				host = n.IP
 			}
-			s := server{addr: net.JoinHostPort(host, strconv.FormatInt(port, 10)), down: n.Health != "online"}
+			s := server{addr: net.JoinHostPort(host, strconv.FormatInt(port, 10)), down: strings.HasPrefix(n.Health, "fail")}
 			if n.Role != "master" || primary.addr != "" {
 				replicas = append(replicas, s)
 				continue

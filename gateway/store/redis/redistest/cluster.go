@@ -36,15 +36,16 @@ func StartCluster(t testing.TB, primaries, replicas int, settings ...string) *Cl
 	for range primaries * (1 + replicas) {
 		c.Servers = append(c.Servers, c.server())
 	}
-	first := c.Servers[0]
 	for i, s := range c.Servers[:primaries] {
 		from, to := i*slotCount/primaries, (i+1)*slotCount/primaries-1
 		c.do(s, "CLUSTER", "ADDSLOTSRANGE", from, to)
 		// Each begins with an epoch of its own: else they settle between themselves whose slots are whose.
 		c.do(s, "CLUSTER", "SET-CONFIG-EPOCH", i+1)
 	}
-	for _, s := range c.Servers[1:] {
-		c.do(s, "CLUSTER", "MEET", "127.0.0.1", first.port, first.bus)
+	for i, s := range c.Servers { // each meets each: gossip takes longer
+		for _, other := range c.Servers[:i] {
+			c.do(s, "CLUSTER", "MEET", "127.0.0.1", other.port, other.bus)
+		}
 	}
 	for _, s := range c.Servers {
 		c.until(s, "to know the others", func(nodes []ClusterNode) bool { return len(nodes) == len(c.Servers) })
@@ -263,6 +264,7 @@ func (c *Cluster) Settled() {
 			}
 			return up == running && covered == slotCount
 		})
+		c.until(s, "to serve", func([]ClusterNode) bool { return c.serves(s) })
 		s.Info("replication", func(info string) bool {
 			return strings.Contains(info, "role:master") || strings.Contains(info, "master_link_status:up")
 		})
@@ -274,6 +276,12 @@ func (c *Cluster) Settled() {
 			}
 		}
 	}
+}
+
+// serves reports whether a server takes the cluster for one that works.
+func (c *Cluster) serves(s *Server) bool {
+	info, _ := c.do(s, "CLUSTER", "INFO").(string)
+	return strings.Contains(info, "cluster_state:ok")
 }
 
 // Move gives a slot to another primary, key by key, as an operator's tool does. While it moves, both refuse what they

@@ -1,0 +1,93 @@
+package redis
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	goredis "github.com/redis/go-redis/v9"
+
+	"turnout/gateway/conversation"
+	"turnout/gateway/store/redis/redistest"
+	"turnout/gateway/store/seal"
+)
+
+// TestScrubbedEverywhere erases a conversation where replicas have it too: Scrub is done when no file of any server holds
+// it. While a replica is gone that is known of, it is not done and says which one; when it is back it is.
+func TestScrubbedEverywhere(t *testing.T) {
+	settings := []string{"--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction", "--repl-diskless-sync-delay", "0"}
+	t.Run("replica", func(t *testing.T) {
+		primary := redistest.Start(t, settings...)
+		replica := redistest.Replica(t, primary, settings...)
+		scrubbed(t, Options{Addr: primary.Addr(), Wait: 1}, primary, replica, nil)
+	})
+	t.Run("sentinels", func(t *testing.T) {
+		primary := redistest.Start(t, settings...)
+		replica := redistest.Replica(t, primary, settings...)
+		o := Options{Sentinels: redistest.Sentinels(t, primary, 1), Master: "main", AllowUnsafe: true}
+		scrubbed(t, o, primary, replica, func() {
+			primary.Info("replication", func(info string) bool { return strings.Contains(info, "state=online") })
+		})
+	})
+	t.Run("cluster", func(t *testing.T) {
+		c := redistest.StartCluster(t, 1, 1, settings...)
+		scrubbed(t, Options{Cluster: c.Addrs(), AllowUnsafe: true}, c.Servers[0], c.Servers[1], c.Settled)
+	})
+}
+
+// scrubbed stops the replica in between where there is a way to wait until it follows again.
+func scrubbed(t *testing.T, o Options, primary, replica *redistest.Server, following func()) {
+	n := onCluster(t)
+	o.Root, o.IDs, o.Now, o.Blobs, o.FS, o.WaitFor = bytes.Repeat([]byte{7}, seal.KeySize), n.ids, n.time, "/blobs", vfs.NewMem(), 4*time.Second
+	s, err := Open(t.Context(), o)
+	n.must(err)
+	t.Cleanup(func() { n.must(s.Close()) })
+	st := n.opening("x")
+	n.commit(s, st)
+	p, err := home(st.Ref)
+	n.must(err)
+	read := func(key, field string) []byte {
+		t.Helper()
+		v, err := primary.Client().HGet(t.Context(), key, field).Bytes()
+		n.must(err)
+		return v
+	}
+	sealed := [][]byte{read(s.keys.ofTenant(p, n.tenant, "k"), st.Ref.ID), read(s.keys.conversation(p, st.Ref, "s"), "st")}
+	replica.Info("replication", func(info string) bool { // it has all of it
+		now, err := primary.Client().Info(t.Context(), "replication").Result()
+		n.must(err)
+		return infoFields(info)["slave_repl_offset"] == infoFields(now)["master_repl_offset"]
+	})
+	// A snapshot has it too.
+	n.must(s.background(t.Context(), replica.Client(), func(p goredis.Pipeliner) { p.BgSave(t.Context()) }))
+	_, err = s.settled(t.Context(), replica.Client())
+	n.must(err)
+	n.commit(s, n.step(st.Ref, n.load(s, st.Ref), conversation.Actor{Kind: conversation.System}, conversation.Wipe{}))
+	in := func(server *redistest.Server) (found int) {
+		for _, b := range sealed {
+			if holds(t, server.Dir(), b) {
+				found++
+			}
+		}
+		return found
+	}
+	if a, b := in(primary), in(replica); a != 2 || b != 2 {
+		t.Errorf("before it is scrubbed the look sees %d and %d of 2", a, b)
+	}
+	if following != nil {
+		replica.Kill()
+		primary.Info("replication", func(info string) bool { return strings.Contains(info, "connected_slaves:0") })
+		if err := s.Scrub(t.Context()); err == nil || !strings.Contains(err.Error(), replica.Addr()) {
+			t.Errorf("without the replica: %v", err)
+		}
+		replica.Restart()
+		following()
+	}
+	n.must(s.Scrub(t.Context()))
+	if a, b := in(primary), in(replica); a != 0 || b != 0 {
+		t.Errorf("after it is scrubbed files hold %d and %d of 2", a, b)
+	}
+	n.sound(s)
+}
