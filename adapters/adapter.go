@@ -84,6 +84,14 @@ type SendPolicy struct {
 	MaxAge   time.Duration
 }
 
+// Member is the add-on of a channel that shares a connection with others: one app of a provider, with one URL for what it
+// posts, carries the numbers, pages or accounts of many tenants.
+type Member interface {
+	// Membership names the connection, and what of it is the channel's own, in the provider's terms: the id of a number. No two
+	// channels have the same.
+	Membership() (connection, number string)
+}
+
 // Deliveries is where a push channel hands in what its provider reports later.
 type Deliveries interface {
 	// Report records a step in the delivery of a message. A repeat, and a step back, change nothing and are nil. After nil

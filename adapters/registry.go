@@ -16,6 +16,10 @@ type NewBot func(Spec, Deps) (Bot, error)
 // NewDirectory builds a directory from its section of the configuration.
 type NewDirectory func(Spec, Deps) (Directory, error)
 
+// NewConnection builds the endpoints of a connection from its section, for the channels that are its members. It keeps nothing
+// open: whenever one of them is another, it is built anew.
+type NewConnection func(Spec, Deps, []Channel) ([]Route, error)
+
 // Registry maps the names of adapters to constructors. It is a value: the zero value is empty, each composition root and
 // each test has its own. It is not safe for use while it is changed.
 type Registry struct {
@@ -23,6 +27,7 @@ type Registry struct {
 	push     map[string]bool
 	bots     map[string]NewBot
 	dirs     map[string]NewDirectory
+	conns    map[string]NewConnection
 	shared   []Route
 }
 
@@ -64,6 +69,14 @@ func (r *Registry) AddDirectory(name string, build NewDirectory) {
 	r.dirs[name] = build
 }
 
+// AddConnection adds or replaces what builds the connections of an adapter.
+func (r *Registry) AddConnection(name string, build NewConnection) {
+	if r.conns == nil {
+		r.conns = map[string]NewConnection{}
+	}
+	r.conns[name] = build
+}
+
 // AddShared adds endpoints that belong to no one channel, such as files that all channels of an adapter have in common.
 func (r *Registry) AddShared(routes ...Route) { r.shared = append(r.shared, routes...) }
 
@@ -97,8 +110,20 @@ func (r *Registry) BuildDirectory(name string, s Spec, d Deps) (Directory, error
 	return build(s, d)
 }
 
+// BuildConnection builds the endpoints of a connection; an unknown name is an error that lists the known ones.
+func (r *Registry) BuildConnection(name string, s Spec, d Deps, members []Channel) ([]Route, error) {
+	build, ok := r.conns[name]
+	if !ok {
+		return nil, unknown("connection", name, r.ConnectionNames())
+	}
+	return build(s, d, members)
+}
+
 // ChannelNames returns the names of the channel adapters, sorted.
 func (r *Registry) ChannelNames() []string { return slices.Sorted(maps.Keys(r.channels)) }
+
+// ConnectionNames returns the names of the adapters that have connections, sorted.
+func (r *Registry) ConnectionNames() []string { return slices.Sorted(maps.Keys(r.conns)) }
 
 // BotNames returns the names of the bot adapters, sorted.
 func (r *Registry) BotNames() []string { return slices.Sorted(maps.Keys(r.bots)) }

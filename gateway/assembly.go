@@ -32,6 +32,8 @@ type assembly struct {
 	bots     map[partKey]*botPart
 	channels map[partKey]*channelPart
 	profiles map[partKey]*profilePart
+	// hooks are the endpoints of connections, for the channels that are their members.
+	hooks    []adapters.Route
 	list     []*pipeline.Channel
 	push     []outbox.Channel
 	accounts *api.Accounts
@@ -91,6 +93,9 @@ func (g *Gateway) assemble(ctx context.Context, cfg *config.Config, sets map[str
 		if err := g.channelsOf(a, t, old, bots, secrets[t.Name]); err != nil {
 			return nil, err
 		}
+	}
+	if a.hooks, err = connections(cfg, g.o.Registry, func(name string) adapters.Deps { return g.depsOf("", name, g.o.Secrets) }, a.members()); err != nil {
+		return nil, err
 	}
 	if a.accounts, err = accounts(cfg, a.archived, func(tenant string) secretFunc { return secrets[tenant] }); err != nil {
 		return nil, err
@@ -340,7 +345,7 @@ func (a *assembly) routes() []adapters.Route {
 	for _, k := range keys {
 		out = append(out, a.channels[k].routes...)
 	}
-	return out
+	return append(out, a.hooks...)
 }
 
 // closeParts closes the parts of a that keep does not have.

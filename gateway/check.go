@@ -24,13 +24,14 @@ import (
 
 // CheckReport is what a check without faults found.
 type CheckReport struct {
-	Tenants  int          `json:"tenants"`
-	Channels int          `json:"channels"`
-	Bots     int          `json:"bots"`
-	Rules    int          `json:"rules"`
-	Tests    int          `json:"tests"`
-	Failed   int          `json:"failed"`
-	Failures []FailedTest `json:"failures,omitempty"`
+	Tenants     int          `json:"tenants"`
+	Channels    int          `json:"channels"`
+	Bots        int          `json:"bots"`
+	Connections int          `json:"connections,omitempty"`
+	Rules       int          `json:"rules"`
+	Tests       int          `json:"tests"`
+	Failed      int          `json:"failed"`
+	Failures    []FailedTest `json:"failures,omitempty"`
 }
 
 // FailedTest is an inline test of a rule that did not come out as written.
@@ -69,6 +70,7 @@ func Check(ctx context.Context, cfg *config.Config, reg adapters.Registry) (Chec
 	}
 	var faults config.Faults
 	var others []error
+	var joined []member
 	for _, t := range cfg.Tenants {
 		for _, b := range t.Bots {
 			report.Bots++
@@ -90,6 +92,7 @@ func Check(ctx context.Context, cfg *config.Config, reg adapters.Registry) (Chec
 				faults = append(faults, c.Config.Locate(err)...)
 				continue
 			}
+			joined = appendMember(joined, t.Name, c, ch)
 			ch.Close()
 		}
 		if p := t.Profile; p != nil {
@@ -109,6 +112,18 @@ func Check(ctx context.Context, cfg *config.Config, reg adapters.Registry) (Chec
 		if err := report.addRules(sources); err != nil {
 			others = append(others, err)
 		}
+	}
+	report.Connections = len(cfg.Connections)
+	_, err := connections(cfg, reg, func(name string) adapters.Deps {
+		d := dry
+		d.Key = name
+		return d
+	}, joined)
+	var wrong config.Faults
+	if errors.As(err, &wrong) {
+		faults = append(faults, wrong...)
+	} else if err != nil {
+		others = append(others, err)
 	}
 	if len(faults) > 0 {
 		others = append([]error{faults}, others...)

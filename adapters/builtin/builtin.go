@@ -10,6 +10,7 @@ import (
 	"turnout/adapters/profile"
 	"turnout/adapters/web"
 	"turnout/adapters/web/widget"
+	"turnout/adapters/whatsapp"
 )
 
 // Registry returns the adapters of this build by the names that configurations use. Each call returns a new value.
@@ -17,6 +18,8 @@ func Registry() adapters.Registry {
 	var r adapters.Registry
 	r.AddChannel("web", web.New)
 	r.AddPush("callback", callback.New)
+	r.AddPush("whatsapp", whatsapp.New)
+	r.AddConnection("whatsapp", whatsapp.NewConnection)
 	r.AddShared(widget.Routes()...)
 	r.AddBot("openai", openai.New)
 	r.AddBot("webhook", webhook.New)

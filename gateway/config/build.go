@@ -93,6 +93,26 @@ func (l *loader) add(t *Tenant, r *resource) {
 	}
 }
 
+// addConnection reads a connection. Whoever may change a tenant's resources may not make one: it would take in what is posted
+// for others.
+func (l *loader) addConnection(seen map[[3]string]Pos, r *resource) {
+	if r.stored {
+		l.faults.add(r.whole.find("kind"), "a connection belongs to the operator of the node, and is in files only; a channel names one that is there")
+		return
+	}
+	if r.Tenant != "" {
+		l.faults.add(r.whole.find("tenant"), "a connection belongs to no tenant; remove the line, and name those that may use it in spec.tenants")
+	}
+	if !l.first(seen, r, "") {
+		return
+	}
+	c := &Connection{At: r.whole.Pos(), Name: r.Name, Config: r.absent("config"), spec: r.Spec}
+	l.decode(r.Spec, c)
+	l.need(r.Spec, "adapter", `write "adapter: whatsapp"`)
+	l.need(r.Spec, "tenants", "list the tenants whose channels may use the connection")
+	l.connections = append(l.connections, c)
+}
+
 func (l *loader) newChannel(t *Tenant, r *resource) *Channel {
 	c := &Channel{At: r.whole.Pos(), Name: r.Name, Key: t.Name + "." + r.Name, Config: r.absent("config"), spec: r.Spec}
 	l.decode(r.Spec, c)

@@ -30,6 +30,8 @@ type Config struct {
 	Settings
 	// Tenants are sorted by name.
 	Tenants []*Tenant
+	// Connections are sorted by name.
+	Connections []*Connection
 
 	files fs.FS
 	file  string
@@ -104,7 +106,7 @@ func load(files fs.FS, file, dir string, stored []Stored, read *copies) (*Config
 	if err := l.faults.err(); err != nil {
 		return nil, err
 	}
-	c.Tenants = l.tenants
+	c.Tenants, c.Connections = l.tenants, l.connections
 	return c, nil
 }
 
@@ -117,11 +119,12 @@ type loader struct {
 
 	faults Faults
 	// broken is set when a resource file is not YAML: what it holds is then unknown, and so who refers to nothing.
-	broken    bool
-	globs     []glob
-	resources []resource
-	tenants   []*Tenant
-	uses      []ruleUse
+	broken      bool
+	globs       []glob
+	resources   []resource
+	tenants     []*Tenant
+	connections []*Connection
+	uses        []ruleUse
 }
 
 // copies are the files that a configuration was read from, and which files its patterns found.

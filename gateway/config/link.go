@@ -31,6 +31,14 @@ func (l *loader) link() {
 		l.linkAgents(t, queues)
 		l.linkProfile(t)
 	}
+	tenants := names(l.tenants, func(t *Tenant) string { return t.Name })
+	for _, c := range l.connections {
+		for i, name := range c.Tenants {
+			if !slices.Contains(tenants, name) {
+				l.faults.add(c.spec.find("tenants", strconv.Itoa(i)), "unknown tenant %q%s", name, meant(name, tenants))
+			}
+		}
+	}
 	for _, u := range l.uses {
 		known := names(u.tenant.Queues, func(q *Queue) string { return q.Name })
 		if u.kind == "bot" {

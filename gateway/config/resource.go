@@ -115,8 +115,8 @@ func startOf(d *ast.DocumentNode) int {
 
 // kinds are the resource kinds that this build serves; other kinds of the file format are known but refused.
 var (
-	kinds     = []string{"tenant", "channel", "bot", "queue", "agent", "rules", "profile"}
-	notServed = []string{"connection", "calendar"}
+	kinds     = []string{"tenant", "channel", "bot", "queue", "agent", "rules", "profile", "connection"}
+	notServed = []string{"calendar"}
 )
 
 // names are what tenants and resources are called.
@@ -131,6 +131,10 @@ func (l *loader) build() {
 	for i := range l.resources {
 		r := &l.resources[i]
 		if !l.checkHeader(r) {
+			continue
+		}
+		if r.Kind == "connection" {
+			l.addConnection(seen, r)
 			continue
 		}
 		if r.Kind != "tenant" {
@@ -149,6 +153,7 @@ func (l *loader) build() {
 		}
 	}
 	slices.SortFunc(l.tenants, func(a, b *Tenant) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(l.connections, func(a, b *Connection) int { return strings.Compare(a.Name, b.Name) })
 	if len(l.tenants) == 0 && len(l.faults) == 0 && len(l.globs) > 0 {
 		l.faults.add(Pos{File: l.shown(l.settings)}, `no resource file has a tenant; add a document "{kind: tenant, name: …}"`)
 	}

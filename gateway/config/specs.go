@@ -75,6 +75,20 @@ type BotLadder struct {
 	CaptureOver int `yaml:"capture_over"`
 }
 
+// Connection is one app or account of a provider that channels of several tenants share. It belongs to the operator: it is in
+// files only, and belongs to no tenant.
+type Connection struct {
+	At      Pos    `yaml:"-"`
+	Name    string `yaml:"-"`
+	Adapter string `yaml:"adapter"`
+	// Tenants are those whose channels may be members: a number of the app is nobody's to take who is not named.
+	Tenants []string `yaml:"tenants"`
+	// Config is the adapter's.
+	Config Section `yaml:"config"`
+
+	spec Section
+}
+
 // Channel is a channel that customers write on.
 type Channel struct {
 	At      Pos    `yaml:"-"`

@@ -71,7 +71,7 @@ func (e *Error) Class() Class {
 	switch {
 	case e.Status == 429:
 		return ClassPace
-	case e.Status == 401, e.Status == 403, e.Status == 404:
+	case e.Status < 400, e.Status == 401, e.Status == 403, e.Status == 404:
 		return ClassAccount
 	case e.Status == 408, e.Status >= 500:
 		return ClassRetry
