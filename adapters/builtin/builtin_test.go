@@ -11,7 +11,7 @@ import (
 
 func TestRegistry(t *testing.T) {
 	r := builtin.Registry()
-	if got := r.ChannelNames(); !slices.Equal(got, []string{"callback", "web"}) {
+	if got := r.ChannelNames(); !slices.Equal(got, []string{"callback", "web", "whatsapp"}) {
 		t.Errorf("channels: %v", got)
 	}
 	if got := r.BotNames(); !slices.Equal(got, []string{"openai", "webhook"}) {

@@ -48,6 +48,8 @@ func TestReadmeSections(t *testing.T) {
 			_, err = r.BuildChannel("web", adaptertest.YAML(rest), k.Deps)
 		} else if rest, ok := strings.CutPrefix(section, "adapter: callback\n"); ok {
 			_, err = r.BuildChannel("callback", adaptertest.YAML(rest), k.Deps)
+		} else if rest, ok := strings.CutPrefix(section, "adapter: whatsapp\n"); ok {
+			_, err = r.BuildChannel("whatsapp", adaptertest.YAML(rest), k.Deps)
 		} else if rest, ok := strings.CutPrefix(section, "adapter: openai\n"); ok {
 			_, err = r.BuildBot("openai", adaptertest.YAML(rest), k.Deps)
 		} else {
