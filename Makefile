@@ -4,6 +4,8 @@
 #   FUZZTIME        how long `make fuzz` spends on each target (20s)
 #   TURNOUT_SOAK    how long the mixed load of `make soak` lasts (1h). `make soak TURNOUT_SOAK=10m TESTFLAGS='-run TestSoak -v'`
 #                   is that alone, with its figures
+#   TURNOUT_FAILOVERS  how many primaries of the shared store die under the nodes in `make soak` (20). `make soak TURNOUT_FAILOVERS=100
+#                   TESTFLAGS='-run TestNodesOverFailovers -v'` is that alone
 #   TURNOUT_SCALE   how far the long tests go: empty is the floor that every run proves, "full" is what `make soak` sets
 #   RUN_CONFIG      a settings file that `make run` serves, with a legacy bot beside it, in place of the demo
 #   RUN_FLAGS       added to `bin/turnout serve` by `make run`: --listen 127.0.0.1:9090
@@ -60,6 +62,7 @@ export TURNOUT_REDIS := $(REDIS)
 export TURNOUT_PROXIES := 1
 export TURNOUT_SCALE
 export TURNOUT_SOAK
+export TURNOUT_FAILOVERS
 
 GO_DIRS   := $(wildcard adapters gateway rules sidecar deploy)
 # The packages in which goroutines meet. Only those that exist are run.

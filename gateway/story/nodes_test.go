@@ -69,9 +69,18 @@ func TestSeveralNodes(t *testing.T) {
 // newNodes lays out nodes that share a store: one configuration, one set of keys, a folder and ports for each.
 func newNodes(t *testing.T, redis *redistest.Server, botURL string, deadline time.Duration, count int) []*node {
 	t.Helper()
-	first := newNode(t, botURL, deadline)
+	return nodesOn(t, fmt.Sprintf("address: %q", redis.Addr()), newNode(t, botURL, deadline), count)
+}
+
+// nodesOn makes a node, as it is laid out, the first of several on the store that at says.
+func nodesOn(t *testing.T, at string, first *node, count int) []*node {
+	t.Helper()
 	nodes := []*node{first}
 	resources, err := os.ReadFile(filepath.Join(first.dir, "shop.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	secrets, err := filepath.Glob(filepath.Join(first.dir, "data", "keys", "*"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,18 +93,18 @@ func newNodes(t *testing.T, redis *redistest.Server, botURL string, deadline tim
 		if err := os.CopyFS(filepath.Join(n.dir, "data", "keys"), os.DirFS(filepath.Join(first.dir, "data", "keys"))); err != nil {
 			t.Fatal(err)
 		}
+		for _, s := range secrets {
+			if err := os.Chmod(filepath.Join(n.dir, "data", "keys", filepath.Base(s)), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
 		t.Cleanup(n.kill)
 		nodes = append(nodes, n)
 	}
 	for _, n := range nodes {
 		listen, ops := freeAddr(t), freeAddr(t)
 		n.base, n.ops = "http://"+listen, "http://"+ops
-		n.write("turnout.yaml", fmt.Sprintf(settings, listen, ops)+fmt.Sprintf("store: {kind: redis, address: %q, blobs: %q}\n", redis.Addr(), filepath.Join(first.dir, "blobs")))
-		for _, name := range []string{"root.key", "audit.key"} {
-			if err := os.Chmod(filepath.Join(n.dir, "data", "keys", name), 0o600); err != nil {
-				t.Fatal(err)
-			}
-		}
+		n.write("turnout.yaml", fmt.Sprintf(settings, listen, ops)+fmt.Sprintf("store: {kind: redis, %s, blobs: %q}\n", at, filepath.Join(first.dir, "blobs")))
 	}
 	return nodes
 }

@@ -55,6 +55,8 @@ type app struct {
 	ok      bool    // an id is taken once
 	in, out string  // the secrets
 	failed  func(*errStatus)
+	// seen, if it is not nil, is called when a message has arrived.
+	seen func(adaptertest.Wire)
 }
 
 // newApp adds the app's channel to a node that does not run yet.
@@ -89,9 +91,13 @@ func (a *app) read(r *http.Request, body []byte) (adaptertest.Wire, bool) {
 	}
 	ok := json.Unmarshal(body, &m) == nil &&
 		r.Header.Get(hook.HeaderSignature) == hook.Sign([]byte(a.out), r.Header.Get(hook.HeaderTimestamp), body)
-	return adaptertest.Wire{
+	w := adaptertest.Wire{
 		ID: m.ID, To: m.To, Text: m.Message.Text, Key: r.Header.Get("Idempotency-Key"), Attempt: m.Attempt, Retry: m.Retry, Part: body,
-	}, ok
+	}
+	if a.seen != nil {
+		a.seen(w)
+	}
+	return w, ok
 }
 
 // say hands in a customer's message and returns its conversation, once that is durable.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -143,6 +144,27 @@ func (s *Server) Kill() {
 func (s *Server) Restart() {
 	s.t.Helper()
 	s.start(s.port)
+}
+
+// Follow starts a killed server again as a replica of another, and returns when it follows it.
+func (s *Server) Follow(of *Server) {
+	s.t.Helper()
+	if i := slices.Index(s.args, "--replicaof"); i >= 0 {
+		s.args = slices.Delete(slices.Clone(s.args), i, i+2)
+	}
+	s.args = append([]string{"--replicaof", "127.0.0.1 " + fmt.Sprint(of.port)}, s.args...)
+	s.start(s.port)
+	s.Info("replication", func(info string) bool { return strings.Contains(info, "master_link_status:up") })
+}
+
+// Primary reports whether the server answers as a primary.
+func (s *Server) Primary() bool {
+	ctx, cancel := context.WithTimeout(context.Background(), startWithin)
+	defer cancel()
+	c := goredis.NewClient(&goredis.Options{Addr: s.Addr(), Protocol: 2, DisableIdentity: true, MaxRetries: -1})
+	defer c.Close()
+	role, err := c.Do(ctx, "ROLE").Slice()
+	return err == nil && len(role) > 0 && role[0] == "master"
 }
 
 // Promote makes a replica a primary.
