@@ -212,8 +212,9 @@ func (c *fleet) visit(ctx, over context.Context, place, n int) {
 	f := &follower{customer: customer{client: c.anywhere(s.Token), said: map[string]string{}}}
 	here, leave := context.WithCancel(over)
 	var listening sync.WaitGroup
-	if place%3 == 0 {
-		f.listens, f.http = true, c.http
+	listens := place%3 == 0
+	if listens {
+		f.http = c.http
 		listening.Go(func() {
 			f.follow(here, func(ctx context.Context) error {
 				f.front = c.nodes[c.dice(len(c.nodes))].base
@@ -240,7 +241,7 @@ func (c *fleet) visit(ctx, over context.Context, place, n int) {
 	}
 	leave()
 	listening.Wait()
-	if f.listens {
+	if listens {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.follows = append(c.follows, f)
