@@ -52,6 +52,7 @@ type node struct {
 	base string            // http://127.0.0.1:port
 	ops  string
 
+	gone    []string         // conversations that were erased: there is no story of them
 	instead func() *exec.Cmd // the process to start; nil: the program under test
 
 	cmd  *exec.Cmd

@@ -37,8 +37,8 @@ type Target struct {
 	erased  []mark
 }
 
-// NewTarget returns the target in the folder of o, which must not be there, be empty, or hold what an interrupted copy has
-// left.
+// NewTarget returns the target in the folder of o, which must not be there, be empty, hold a store in which nothing has
+// happened, or hold what an interrupted copy has left.
 func NewTarget(o Options) *Target { return &Target{o: o} }
 
 const (
@@ -82,7 +82,8 @@ func (t *Target) Begin(_ context.Context, from transfer.About) error {
 // discarded is the end of the name under which what an interrupted copy has left waits to be removed.
 const discarded = ".discarded"
 
-// takeAway removes what an interrupted copy of the same source has left in the folder. Anything else stays, and is an error.
+// takeAway removes what an interrupted copy of the same source has left in the folder, or a store in which nothing has
+// happened. Anything else stays, and is an error.
 func takeAway(o Options) error {
 	if err := o.FS.RemoveAll(o.Dir + discarded); err != nil {
 		return err
@@ -94,7 +95,7 @@ func takeAway(o Options) error {
 	if _, err := o.FS.Stat(o.FS.PathJoin(o.Dir, "db")); err != nil {
 		return errors.New("there is something already that is no store: move it away, or name another folder")
 	}
-	s, err := Open(o) // fails when it is anything but the same copy, or nothing yet
+	s, err := Open(o) // fails when it is anything else
 	if err != nil {
 		return err
 	}

@@ -48,7 +48,7 @@ func (s *Store) identify() error {
 		return err
 	}
 	if row == nil {
-		if used, err := s.anyRow(); err != nil || used {
+		if used, err := s.anyRow(0); err != nil || used {
 			return errors.Join(err, errors.New("the folder holds rows but not the store's own"))
 		}
 		if row, err = s.writeMeta(s.o.copy); err != nil {
@@ -116,8 +116,11 @@ func (s *Store) copied(m meta) error {
 	switch {
 	case m.Copy == nil && s.o.copy == nil:
 		return nil
-	case m.Copy == nil:
-		return errors.New("there is a store already: move it away, or name another folder")
+	case m.Copy == nil: // one in which nothing has happened gives way
+		if used, err := s.anyRow(spaceGlobal + 1); err != nil || used {
+			return errors.Join(err, errors.New("there is a store already: move it away, or name another folder"))
+		}
+		return nil
 	case s.o.copy == nil:
 		return &transfer.Incomplete{Name: "in " + s.o.Dir, From: m.Copy.From, Begun: time.UnixMilli(m.Copy.At)}
 	case m.Copy.From != s.o.copy.From:
@@ -126,9 +129,10 @@ func (s *Store) copied(m meta) error {
 	return nil
 }
 
-func (s *Store) anyRow() (bool, error) {
+// anyRow reports whether there is a row in a space or one behind it.
+func (s *Store) anyRow(space byte) (bool, error) {
 	var any bool
-	err := s.each([]byte{0}, []byte{0xff}, func(_, _ []byte) (bool, error) {
+	err := s.each([]byte{space}, []byte{0xff}, func(_, _ []byte) (bool, error) {
 		any = true
 		return false, nil
 	})

@@ -53,8 +53,8 @@ const (
 	appendBytes  = 256 << 10 // of one call
 )
 
-// NewTarget returns the target on the server of o, where there must be nothing under the prefix but what an interrupted copy
-// has left.
+// NewTarget returns the target on the server of o, where there must be nothing under the prefix, a store in which nothing has
+// happened, or what an interrupted copy has left.
 func NewTarget(o Options) *Target { return &Target{o: o, newest: map[[2]string]uint64{}} }
 
 // Begin implements transfer.Target.
@@ -86,11 +86,13 @@ func (t *Target) begin(ctx context.Context, from transfer.About) error {
 	case err != nil:
 		return err
 	case row == "":
-		if err := s.nothing(ctx); err != nil {
+		if err := s.nothing(ctx, "there are keys under the prefix %q, and no store: name another prefix or database"); err != nil {
 			return err
 		}
-	case m.Copy == nil:
-		return errors.New("there is a store already: name another prefix or database")
+	case m.Copy == nil: // one in which nothing has happened gives way
+		if err := s.nothing(ctx, "there is a store already under the prefix %q: name another prefix or database"); err != nil {
+			return err
+		}
 	case m.Copy.From != from.Name:
 		return fmt.Errorf("a copy of another store, %s, was interrupted here: finish that one, or take away what is there", m.Copy.From)
 	}
@@ -98,6 +100,10 @@ func (t *Target) begin(ctx context.Context, from transfer.About) error {
 		return err
 	}
 	if err := t.say(ctx, row, t.mark); err != nil {
+		return err
+	}
+	// A node looks at what the store says of itself once it is among the nodes; so one of the two sees the other.
+	if err := s.unused(ctx); err != nil {
 		return err
 	}
 	if row != "" {
@@ -151,11 +157,13 @@ func (t *Target) say(ctx context.Context, was string, now []byte) error {
 // begins with that of this one keeps its own.
 func (s *Store) everything() string { return globbed(s.o.Prefix) + "{*" }
 
-// nothing fails when the store has any key.
-func (s *Store) nothing(ctx context.Context) error {
+// nothing fails with a sentence about the prefix when the store has any key but those of every store.
+func (s *Store) nothing(ctx context.Context, sentence string) error {
 	return s.scan(ctx, s.everything(), func(keys []string) error {
-		if len(keys) > 0 {
-			return fmt.Errorf("there are keys under the prefix %q, and no store: name another prefix or database", s.o.Prefix)
+		for _, k := range keys {
+			if k != s.keys.global("m") && k != s.keys.global("n") {
+				return fmt.Errorf(sentence, s.o.Prefix)
+			}
 		}
 		return nil
 	})
@@ -165,7 +173,7 @@ func (s *Store) nothing(ctx context.Context) error {
 // been erased at the source since.
 func (s *Store) takeAway(ctx context.Context) error {
 	if err := s.scan(ctx, s.everything(), func(keys []string) error {
-		keys = slices.DeleteFunc(keys, func(k string) bool { return k == s.keys.global("m") })
+		keys = slices.DeleteFunc(keys, func(k string) bool { return k == s.keys.global("m") || k == s.keys.global("n") })
 		if len(keys) == 0 {
 			return nil
 		}

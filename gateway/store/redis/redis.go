@@ -131,12 +131,15 @@ func (s *Store) begin(ctx context.Context) error {
 	if err := s.beat(ctx); err != nil {
 		return err
 	}
-	// A copy looks for nodes once it has said that it reads; so one of the two sees the other.
-	if err := s.beingRead(ctx); err != nil {
-		s.leave()
-		return err
+	// A copy looks for nodes once it has said that it reads, or that it makes the store; so one of the two sees the other.
+	err = s.beingRead(ctx)
+	if err == nil {
+		err = s.recognise(ctx)
 	}
-	return nil
+	if err != nil {
+		s.leave()
+	}
+	return err
 }
 
 // layout is the version of the keys and rows of this package.

@@ -92,13 +92,16 @@ func (s *Store) beingRead(ctx context.Context) error {
 }
 
 // Idle implements transfer.Source.
-func (s *Source) Idle(ctx context.Context) error {
+func (s *Source) Idle(ctx context.Context) error { return s.unused(ctx) }
+
+// unused fails when a node works on the store. This one has never said that it lives.
+func (s *Store) unused(ctx context.Context) error {
 	alive, _, err := s.nodes(ctx)
 	if err != nil {
 		return err
 	}
 	for _, node := range alive {
-		if node != s.node { // this one has never said that it lives
+		if node != s.node {
 			return fmt.Errorf("%w: node %s works on it; stop the gateway (one that was killed is forgotten after %v) and copy again",
 				transfer.ErrInUse, node, beatFor)
 		}

@@ -485,7 +485,13 @@ func testRefused(t *testing.T, m *moving) {
 	if err := try(away.Target(slices.Repeat([]byte{9}, 32))); err == nil || !strings.Contains(err.Error(), "root key") {
 		t.Errorf("another root key: %v", err)
 	}
-	// A store that is there stays.
+	// One in which nothing has happened gives way, one that is there stays.
+	empty := m.to(t, m.clock)
+	m.in(empty, func() {})
+	if err := try(empty.Target(nil)); err != nil {
+		t.Errorf("over an empty store: %v", err)
+	}
+	m.in(empty, func() { m.load(m.queued) })
 	m.in(away, func() { m.open(address(2)) })
 	if err := try(away.Target(nil)); err == nil || !strings.Contains(err.Error(), "there is a store already") {
 		t.Errorf("over a store: %v", err)
