@@ -38,6 +38,8 @@ MODEL := deploy/testbed/model
 MODEL_READY := $(MODEL)/node_modules/.package-lock.json
 OPENAPI := deploy/testbed/openapi
 OPENAPI_READY := $(OPENAPI)/node_modules/.package-lock.json
+WHATSAPP := deploy/testbed/whatsapp
+WHATSAPP_READY := $(WHATSAPP)/node_modules/.package-lock.json
 BROWSER := deploy/testbed/browser
 BROWSER_READY := $(BROWSER)/node_modules/.package-lock.json
 
@@ -56,6 +58,8 @@ export TURNOUT_LEGACYBOT := $(CURDIR)/$(LEGACYBOT)
 export TURNOUT_OPENAPI := $(CURDIR)/$(OPENAPI)
 # And the folder with the server that stands in the place of a model.
 export TURNOUT_MODEL := $(CURDIR)/$(MODEL)
+# And the folder with clients of the WhatsApp Cloud API.
+export TURNOUT_WHATSAPP := $(CURDIR)/$(WHATSAPP)
 # And those of the shared store this server; with the variable a missing one is a failure.
 export TURNOUT_REDIS := $(REDIS)
 # And so do those that put proxies before the gateway.
@@ -81,7 +85,7 @@ build: need-go $(WEB_BUILT) ## build bin/turnout with its web apps
 	@CGO_ENABLED=0 go build -trimpath -o bin/turnout ./gateway/cmd/turnout
 
 .PHONY: test
-test: need-go need-curl need-redis need-proxies $(LEGACYBOT_READY) $(MODEL_READY) $(OPENAPI_READY) $(WEB_BUILT) ## run all tests; installs what they need
+test: need-go need-curl need-redis need-proxies $(LEGACYBOT_READY) $(MODEL_READY) $(OPENAPI_READY) $(WHATSAPP_READY) $(WEB_BUILT) ## run all tests; installs what they need
 	@TURNOUT_WEB_BUILT=1 go test -timeout 12m $(TESTFLAGS) ./...
 	@$(MAKE) --no-print-directory test-web test-browser
 
@@ -97,7 +101,7 @@ race: need-go need-gcc need-redis ## run the tests of the concurrent packages wi
 	@CGO_ENABLED=1 go test -race -short -timeout 20m $(TESTFLAGS) $(RACE_DIRS:%=./%/...)
 
 .PHONY: soak
-soak: need-go need-curl need-redis need-proxies $(LEGACYBOT_READY) $(MODEL_READY) $(OPENAPI_READY) ## run the long tests at full scale (hours)
+soak: need-go need-curl need-redis need-proxies $(LEGACYBOT_READY) $(MODEL_READY) $(OPENAPI_READY) $(WHATSAPP_READY) ## run the long tests at full scale (hours)
 	@TURNOUT_SCALE=full go test -count=1 -timeout 6h $(TESTFLAGS) ./adapters/... ./gateway/...
 
 .PHONY: bench
@@ -165,6 +169,9 @@ $(CACHE)/web/$(1).tested: $(CACHE)/web/$(1).built $$(shell find $(1)/test -type 
 	@touch $$@
 endef
 $(foreach app,$(WEB_APPS),$(eval $(call web-app,$(app))))
+
+$(WHATSAPP_READY): $(WHATSAPP)/package.json $(WHATSAPP)/package-lock.json | need-node
+	@cd $(WHATSAPP) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 
 $(OPENAPI_READY): $(OPENAPI)/package.json $(OPENAPI)/package-lock.json | need-node
 	@cd $(OPENAPI) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error

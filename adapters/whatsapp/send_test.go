@@ -23,6 +23,7 @@ type graph struct {
 	*httptest.Server
 	mu     sync.Mutex
 	sends  []sent
+	bodies []string // of the sends, raw
 	reads  []object
 	files  map[string]string // uploads
 	fails  map[int]string    // by the number of the send from 1: the code of an error
@@ -45,10 +46,11 @@ func (g *graph) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	body, err := io.ReadAll(r.Body)
+	w.Header().Set("Content-Type", "application/json")
 	switch {
 	case err != nil:
 		http.Error(w, "{}", http.StatusBadRequest)
-	case r.Method == http.MethodPost && r.URL.Path == "/"+number+"/media":
+	case r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/"+number+"/media"):
 		_, params, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 		form, err := multipart.NewReader(strings.NewReader(string(body)), params["boundary"]).ReadForm(1 << 20)
 		if err != nil || form.Value["messaging_product"][0] != "whatsapp" || form.Value["type"][0] != form.File["file"][0].Header.Get("Content-Type") {
@@ -60,7 +62,7 @@ func (g *graph) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		id := fmt.Sprint("M", len(g.files)+1)
 		g.files[id] = form.File["file"][0].Filename + ": " + string(data)
 		_, _ = io.WriteString(w, `{"id":"`+id+`"}`)
-	case r.Method == http.MethodPost && r.URL.Path == "/"+number+"/messages":
+	case r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/"+number+"/messages"):
 		var read object
 		if json.Unmarshal(body, &read) == nil && read["status"] == "read" {
 			g.reads = append(g.reads, read)
@@ -72,13 +74,13 @@ func (g *graph) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			http.Error(w, "{}", http.StatusBadRequest)
 			return
 		}
-		g.sends = append(g.sends, m)
+		g.sends, g.bodies = append(g.sends, m), append(g.bodies, string(body))
 		if code := g.fails[len(g.sends)]; code != "" {
 			w.WriteHeader(http.StatusBadRequest)
 			_, _ = io.WriteString(w, `{"error":{"message":"(#1) `+adaptertest.CanaryText+`","code":`+code+`}}`)
 			return
 		}
-		_, _ = fmt.Fprintf(w, `{"messages":[{"id":"wamid.%d"}]}`, len(g.sends))
+		_, _ = fmt.Fprintf(w, `{"messaging_product":"whatsapp","contacts":[{"input":%q,"wa_id":%q}],"messages":[{"id":"wamid.%d"}]}`, m.To, m.To, len(g.sends))
 	default:
 		g.lookup(w, r)
 	}
