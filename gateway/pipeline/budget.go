@@ -74,7 +74,7 @@ func (bs budgets) spend(u *adapters.Usage) {
 		return
 	}
 	for _, b := range bs {
-		b.spend(max(0, u.Prompt) + max(0, u.Answer))
+		b.spend(min(max(0, u.Prompt), b.most) + min(max(0, u.Answer), b.most)) // whatever a bot says: the sum is one
 	}
 }
 

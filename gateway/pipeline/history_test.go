@@ -3,6 +3,7 @@ package pipeline_test
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -250,6 +251,21 @@ func TestABudgetOfTokens(t *testing.T) {
 	advance(24 * time.Hour)
 	w.ask(text("v3", "a", "hello"))
 	w.until(over.Conversation, "it goes back to the bot", func(s *conversation.State) bool { return s.Owner.Kind == message.OwnerBot })
+}
+
+// However much a bot says that a call took, it has taken no more than all there is, and no less than it said.
+func TestABudgetOfMoreTokensThanThereAre(t *testing.T) {
+	w := newWorld(t, setup{limits: pipeline.Limits{BotTokensPerDay: 200}})
+	still(w)
+	w.bot.does(func(ctx context.Context, turn adapters.Turn) (adapters.Answer, error) {
+		a, err := echo(ctx, turn)
+		a.Usage = &adapters.Usage{Prompt: math.MaxInt64, Answer: 100}
+		return a, err
+	})
+	w.ask(text("v1", "a", "hello"))
+	if over := w.ask(text("v2", "a", "hello")); over.Owner.Kind != message.OwnerQueued || len(w.bot.turns()) != 1 {
+		t.Errorf("owner %s after %d calls", over.Owner.Kind, len(w.bot.turns()))
+	}
 }
 
 // A budget of calls of one bot leaves those of others alone.

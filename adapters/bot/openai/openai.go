@@ -20,6 +20,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -193,13 +194,20 @@ type call struct {
 }
 
 func (c *call) make(ctx context.Context, t *adapters.Turn, body []byte) (adapters.Answer, error) {
+	var asked atomic.Bool // the server has, or may have, what it is asked
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteRequest: func(w httptrace.WroteRequestInfo) {
+		asked.Store(asked.Load() || w.Err == nil)
+	}})
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.bot.uri, bytes.NewReader(body))
 	if err != nil {
 		return adapters.Answer{}, &adapters.BotError{Kind: adapters.BotGarbage, Err: errEncoding}
 	}
 	c.bot.fill(req, t)
 	resp, err := c.bot.client.Do(req)
-	if err != nil {
+	switch {
+	case err != nil && asked.Load():
+		return adapters.Answer{Usage: usage(&openai.Reply{}, len(body))}, err
+	case err != nil:
 		return adapters.Answer{}, err
 	}
 	defer resp.Body.Close()
@@ -207,11 +215,11 @@ func (c *call) make(ctx context.Context, t *adapters.Turn, body []byte) (adapter
 		return c.refused(resp)
 	}
 	if resp.Header.Get("Content-Encoding") != "" {
-		return adapters.Answer{}, garbage("the response is compressed, which was not asked for")
+		return adapters.Answer{Usage: usage(&openai.Reply{}, len(body))}, garbage("the response is compressed, which was not asked for")
 	}
 	r, err := c.read(resp.Body)
 	if err != nil {
-		return adapters.Answer{}, err
+		return adapters.Answer{Usage: usage(&r, len(body))}, err
 	}
 	a, err := answer(&r)
 	a.Raw = c.raw
@@ -266,7 +274,8 @@ func (c *call) refused(resp *http.Response) (adapters.Answer, error) {
 	return adapters.Answer{}, e
 }
 
-// usage is what the server says that a call cost; where it says nothing, about what it must have been.
+// usage is what the server says that a call cost; where it says nothing, about what it must have been. A call that broke off
+// has cost what was asked, and what came of the answer: whether its server went on writing nobody knows.
 func usage(r *openai.Reply, asked int) *adapters.Usage {
 	if u := r.Usage; u != nil {
 		return &adapters.Usage{Prompt: u.Prompt, Answer: u.Completion}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -253,6 +254,54 @@ func TestAnswers(t *testing.T) {
 				t.Errorf("%s, in pieces of %d: %s", name, size, diff)
 			}
 		}
+	}
+}
+
+// A call that breaks off has cost what was asked and what came; one that was refused, or never reached its server, nothing.
+func TestUsageOfWhatBrokeOff(t *testing.T) {
+	said := said(strings.Repeat("word ", 60))
+	stream := string(said.AppendStream(nil, adaptertest.Epoch, 30))
+	broken := func(body string) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			w.Header().Set("Content-Length", strconv.Itoa(len(body)+1))
+			_, _ = io.WriteString(w, body)
+		}
+	}
+	whole := func(body string) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, body) }
+	}
+	for name, tt := range map[string]struct {
+		server http.HandlerFunc
+		answer int64 // tokens, -1: nothing is counted at all
+	}{
+		"a stream": {broken(stream[:strings.Index(stream, `"finish_reason":"stop"`)]), 100},
+		"a stream that says what it has cost so far": {broken(`data: {"choices":[{"delta":{"content":"a"}}],"usage":{"prompt_tokens":20,"completion_tokens":7}}` + "\n\n"), 7},
+		"a stream with an error in it":               {whole(`data: {"choices":[{"delta":{"content":"abcdef"}}]}` + "\n\n" + `data: {"error":{"type":"server_error"}}` + "\n\n"), 2},
+		"a stream that never says its end":           {whole(`data: {"choices":[{"delta":{"content":"abcdef"}}]}` + "\n\n"), 2},
+		"a whole reply":                              {broken(`{"choices":[{"message":{"content":"Hello`), 13},
+		"a reply that nobody can read":               {whole(`{"choices":[]}`), 4},
+		"no reply at all": {func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			panic(http.ErrAbortHandler)
+		}, 0},
+		"a refusal": {func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusTooManyRequests) }, -1},
+	} {
+		_, b := build(t, serve(t, tt.server), "")
+		a, err := b.Reply(context.Background(), adaptertest.TurnOf("t_1", "hi"))
+		switch {
+		case err == nil:
+			t.Errorf("%s: no error", name)
+		case tt.answer < 0 && a.Usage == nil:
+		case a.Usage == nil || a.Usage.Prompt < 10 || a.Usage.Answer != tt.answer:
+			t.Errorf("%s: %+v, want %d", name, a.Usage, tt.answer)
+		}
+	}
+	nobody := httptest.NewServer(http.NotFoundHandler())
+	nobody.Close()
+	_, b := build(t, nobody.URL, "")
+	if a, err := b.Reply(context.Background(), adaptertest.TurnOf("t_1", "hi")); err == nil || a.Usage != nil {
+		t.Errorf("nobody there: %+v, %v", a.Usage, err)
 	}
 }
 

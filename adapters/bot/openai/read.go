@@ -11,18 +11,24 @@ import (
 
 const pieceBytes = 16 << 10
 
-// read reads a whole reply, streamed or not. What it is, its first bytes say: servers name either as anything, and some answer
+// read reads a whole reply, streamed or not; beside an error it returns what came of it, to be counted. What it is, its first bytes say: servers name either as anything, and some answer
 // whole although a stream was asked for.
 func (c *call) read(body io.Reader) (openai.Reply, error) {
 	var stream openai.Stream
 	var whole []byte
 	kind := unknown
+	soFar := func() openai.Reply {
+		if kind == streamed {
+			return stream.SoFar()
+		}
+		return openai.Reply{Text: string(whole)}
+	}
 	piece := make([]byte, pieceBytes)
 	for size := 0; ; {
 		n, err := body.Read(piece)
 		c.idle.Reset(c.bot.cfg.Idle)
 		if size += n; size > c.bot.cfg.MaxResponse {
-			return openai.Reply{}, &adapters.BotError{Kind: adapters.BotTooLarge, Err: errors.New("the response is over the limit")}
+			return soFar(), &adapters.BotError{Kind: adapters.BotTooLarge, Err: errors.New("the response is over the limit")}
 		}
 		c.keep(piece[:n])
 		if kind != streamed {
@@ -31,16 +37,16 @@ func (c *call) read(body io.Reader) (openai.Reply, error) {
 		switch {
 		case kind == unknown:
 			if kind = kindOf(whole, err == io.EOF); kind == neither {
-				return openai.Reply{}, garbage("the response is neither JSON nor an event stream")
+				return soFar(), garbage("the response is neither JSON nor an event stream")
 			}
 			if kind == streamed {
 				if err := stream.Feed(whole); err != nil {
-					return openai.Reply{}, err
+					return soFar(), err
 				}
 			}
 		case kind == streamed:
 			if err := stream.Feed(piece[:n]); err != nil {
-				return openai.Reply{}, err
+				return soFar(), err
 			}
 		}
 		switch {
@@ -48,21 +54,32 @@ func (c *call) read(body io.Reader) (openai.Reply, error) {
 			if err == nil {
 				c.drain(body)
 			}
-			return stream.Reply()
+			return orSoFar(soFar, stream.Reply)
 		case err == io.EOF && kind == streamed:
-			return stream.Reply()
+			return orSoFar(soFar, stream.Reply)
 		case err == io.EOF:
-			return openai.DecodeReply(bytes.TrimPrefix(whole, byteOrderMark))
+			return orSoFar(soFar, func() (openai.Reply, error) {
+				return openai.DecodeReply(bytes.TrimPrefix(whole, byteOrderMark))
+			})
 		case err != nil && kind == streamed:
 			// The server has said how the answer ends: what broke after that is not the answer.
 			if r, errCut := stream.Reply(); errCut == nil {
 				return r, nil
 			}
-			return openai.Reply{}, err
+			return soFar(), err
 		case err != nil:
-			return openai.Reply{}, err
+			return soFar(), err
 		}
 	}
+}
+
+// orSoFar returns a reply, or beside its error what came of it.
+func orSoFar(soFar func() openai.Reply, reply func() (openai.Reply, error)) (openai.Reply, error) {
+	r, err := reply()
+	if err != nil {
+		r = soFar()
+	}
+	return r, err
 }
 
 func (c *call) keep(b []byte) {

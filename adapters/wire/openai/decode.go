@@ -40,6 +40,42 @@ func (t *text) UnmarshalJSON(raw []byte) error {
 	return json.Unmarshal(raw, (*string)(t))
 }
 
+// word is a string that nothing depends on: in any other form it is none.
+type word string
+
+func (w *word) UnmarshalJSON(raw []byte) error {
+	*w = ""
+	if raw[0] == '"' {
+		return json.Unmarshal(raw, (*string)(w))
+	}
+	return nil
+}
+
+// place is a number of something in a list. In any other form it says nothing, as if it were that of the first.
+type place int
+
+func (p *place) UnmarshalJSON(raw []byte) error {
+	if json.Unmarshal(raw, (*int)(p)) != nil {
+		*p = 0
+	}
+	return nil
+}
+
+// arguments are those of a call: JSON in a string, or, as some servers write it, as it is.
+type arguments string
+
+func (a *arguments) UnmarshalJSON(raw []byte) error {
+	*a = ""
+	switch raw[0] {
+	case 'n':
+		return nil
+	case '"':
+		return json.Unmarshal(raw, (*string)(a))
+	}
+	*a = arguments(raw)
+	return nil
+}
+
 // said is a message of a reply, whole (message) or a piece of it (delta). What only some servers send in forms of their own
 // is kept raw and read by hand: it may be wrong without making the rest so.
 type said struct {
@@ -52,28 +88,28 @@ type said struct {
 }
 
 type wireCall struct {
-	Index    *int         `json:"index,omitempty"`
-	ID       string       `json:"id,omitempty"`
-	Type     string       `json:"type,omitempty"`
+	Index    *place       `json:"index,omitempty"`
+	ID       word         `json:"id,omitempty"`
+	Type     word         `json:"type,omitempty"`
 	Function wireFunction `json:"function"`
 }
 
 type wireFunction struct {
-	Name      string `json:"name,omitempty"`
-	Arguments text   `json:"arguments,omitempty"`
+	Name      string    `json:"name,omitempty"`
+	Arguments arguments `json:"arguments,omitempty"`
 }
 
 // completion is a whole reply or one chunk of it.
 type completion struct {
-	ID      string `json:"id"`
-	Model   string `json:"model"`
+	ID      word `json:"id"`
+	Model   word `json:"model"`
 	Choices []struct {
-		Index   int     `json:"index"`
-		Message *said   `json:"message"`
-		Delta   *said   `json:"delta"`
-		Finish  *string `json:"finish_reason"`
+		Index   place `json:"index"`
+		Message *said `json:"message"`
+		Delta   *said `json:"delta"`
+		Finish  *word `json:"finish_reason"`
 	} `json:"choices"`
-	Usage     *Usage          `json:"usage"`
+	Usage     json.RawMessage `json:"usage"`
 	Error     json.RawMessage `json:"error"`
 	Citations json.RawMessage `json:"citations"`      // Perplexity, xAI: a list of URLs
 	Results   json.RawMessage `json:"search_results"` // Perplexity: the same with titles
@@ -93,7 +129,7 @@ func DecodeReply(body []byte) (Reply, error) {
 	g.head(c)
 	g.add(c.Choices[0].Message)
 	if f := c.Choices[0].Finish; f != nil {
-		g.reply.Finish = *f
+		g.reply.Finish = string(*f)
 	}
 	return g.done(), nil
 }
@@ -157,18 +193,33 @@ type call struct {
 // head takes what stands beside the choices.
 func (g *gathering) head(c *completion) {
 	if c.ID != "" {
-		g.reply.ID = c.ID
+		g.reply.ID = string(c.ID)
 	}
 	if c.Model != "" {
-		g.reply.Model = c.Model
+		g.reply.Model = string(c.Model)
 	}
-	if c.Usage != nil { // some servers count on in every chunk: the last one is the whole
-		u := Usage{Prompt: max(0, c.Usage.Prompt), Completion: max(0, c.Usage.Completion)}
-		g.reply.Usage = &u
+	if u := decodeUsage(c.Usage); u != nil { // some servers count on in every chunk: the last one is the whole
+		g.reply.Usage = u
 	}
 	// With titles first: what follows without is the same.
 	g.sources(c.Results)
 	g.sources(c.Citations)
+}
+
+// mostTokens bounds what a server can say that a completion cost: no model takes so many, and sums of them stay sums.
+const mostTokens = 1 << 40
+
+// decodeUsage reads a count of tokens, nil where there is none. Some servers write whole numbers as 12.0.
+func decodeUsage(raw json.RawMessage) *Usage {
+	var u *struct {
+		Prompt     float64 `json:"prompt_tokens"`
+		Completion float64 `json:"completion_tokens"`
+	}
+	if len(raw) == 0 || json.Unmarshal(raw, &u) != nil || u == nil {
+		return nil
+	}
+	count := func(n float64) int64 { return int64(min(max(0, n), mostTokens)) }
+	return &Usage{Prompt: count(u.Prompt), Completion: count(u.Completion)}
 }
 
 func (g *gathering) add(s *said) {
@@ -203,10 +254,10 @@ const maxCalls = 64
 func (g *gathering) call(w *wireCall) {
 	at := (*call)(nil)
 	for _, c := range g.calls {
-		same := w.Index != nil && c.index == *w.Index
+		same := w.Index != nil && c.index == int(*w.Index)
 		switch {
 		case c == g.function:
-		case w.ID != "" && c.id == w.ID, w.ID == "" && (w.Index == nil || same), same && c.id == "":
+		case w.ID != "" && c.id == string(w.ID), w.ID == "" && (w.Index == nil || same), same && c.id == "":
 			at = c
 		}
 	}
@@ -216,11 +267,11 @@ func (g *gathering) call(w *wireCall) {
 		}
 		at = &call{index: len(g.calls)}
 		if w.Index != nil {
-			at.index = *w.Index
+			at.index = int(*w.Index)
 		}
 		g.calls = append(g.calls, at)
 	}
-	at.add(w.ID, &w.Function)
+	at.add(string(w.ID), &w.Function)
 }
 
 func (c *call) add(id string, f *wireFunction) {

@@ -66,9 +66,10 @@ func optional(s string) *string {
 func (r *Reply) calls(indexed bool) []wireCall {
 	var calls []wireCall
 	for i, c := range r.Calls {
-		w := wireCall{ID: c.ID, Type: "function", Function: wireFunction{Name: c.Name, Arguments: text(c.Arguments)}}
+		w := wireCall{ID: word(c.ID), Type: "function", Function: wireFunction{Name: c.Name, Arguments: arguments(c.Arguments)}}
 		if indexed {
-			w.Index = &i
+			at := place(i)
+			w.Index = &at
 		}
 		calls = append(calls, w)
 	}

@@ -110,6 +110,22 @@ func TestReply(t *testing.T) {
 			`{"id":"c","citations":"none","search_results":{},"error":null,"choices":[{"message":{"content":"x","annotations":{},"context":[]},"finish_reason":null}]}`,
 			openai.Reply{ID: "c", Text: "x"},
 		},
+		"numbers for strings, and the reverse, where nobody needs either": {
+			`{"id":7,"model":{},"choices":[{"index":"0","message":{"content":"x","tool_calls":[{"index":"0","id":1,"type":2,"function":{"name":"n","arguments":"{}"}}]},"finish_reason":1}],"usage":""}`,
+			openai.Reply{Text: "x", Calls: []openai.Call{{Name: "n", Arguments: "{}"}}},
+		},
+		"arguments that are no string": {
+			`{"choices":[{"message":{"content":null,"tool_calls":[{"id":"a","function":{"name":"n","arguments":{"reason":"asked"}}}]},"finish_reason":"tool_calls"}]}`,
+			openai.Reply{Finish: "tool_calls", Calls: []openai.Call{{ID: "a", Name: "n", Arguments: `{"reason":"asked"}`}}},
+		},
+		"tokens with a point": {
+			`{"choices":[{"message":{"content":"x"},"finish_reason":"stop"}],"usage":{"prompt_tokens":12.0,"completion_tokens":3}}`,
+			openai.Reply{Text: "x", Finish: "stop", Usage: &openai.Usage{Prompt: 12, Completion: 3}},
+		},
+		"tokens that no model takes": {
+			`{"choices":[{"message":{"content":"x"},"finish_reason":"stop"}],"usage":{"prompt_tokens":9223372036854775807,"completion_tokens":-1}}`,
+			openai.Reply{Text: "x", Finish: "stop", Usage: &openai.Usage{Prompt: 1 << 40}},
+		},
 	} {
 		got, err := openai.DecodeReply([]byte(tt.body))
 		if err != nil {

@@ -83,6 +83,9 @@ func (s *Stream) Reply() (Reply, error) {
 	return s.g.done(), nil
 }
 
+// SoFar returns what of a reply has come: of one that broke off, to count what it cost. It is no answer.
+func (s *Stream) SoFar() Reply { return s.g.done() }
+
 // middle says what is wrong with a last event that was never ended and cannot be read: most likely it was cut.
 func (s *Stream) middle(err error) error {
 	if e := (*Error)(nil); errors.As(err, &e) || !s.any {
@@ -140,7 +143,7 @@ func (s *Stream) event() error {
 			s.g.add(choice.Delta)
 		}
 		if choice.Finish != nil && *choice.Finish != "" {
-			s.g.reply.Finish = *choice.Finish
+			s.g.reply.Finish = string(*choice.Finish)
 		}
 	}
 	return nil
