@@ -250,9 +250,13 @@ func (l *Lookup) question(p *message.Profile) (string, bool) {
 	return l.o.Directory.Asks(p)
 }
 
-// Forget drops what is kept of a customer, and does not keep what a call under way brings.
+// Forget drops what is kept of a customer, however little this profile has proven, and does not keep what a call under way
+// brings.
 func (l *Lookup) Forget(p *message.Profile) {
-	q, ok := l.question(p)
+	if p == nil {
+		return
+	}
+	q, ok := l.o.Directory.Asks(p)
 	if !ok {
 		return
 	}

@@ -343,6 +343,10 @@ func TestEligible(t *testing.T) {
 		if a, _ := w.Known(person("eve")); a != nil {
 			t.Error("it is known without a second factor")
 		}
+		// Somebody who has proven less is still the same customer.
+		if w.Forget(person("eve")); w.Stats().Entries != 0 {
+			t.Error("it is kept after the customer was forgotten in a conversation with less proof")
+		}
 	})
 }
 
