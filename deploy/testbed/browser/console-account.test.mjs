@@ -3,9 +3,9 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import http from "node:http";
 import { after, test } from "node:test";
-import { faults } from "./lib/browser.mjs";
-import { Customer, pane, people, row, signIn } from "./lib/desk.mjs";
-import { shot, stage } from "./lib/stage.mjs";
+import { phone } from "./lib/browser.mjs";
+import { Customer, pane, people, row, signIn, thread } from "./lib/desk.mjs";
+import { lookTwice, stage } from "./lib/stage.mjs";
 
 // The shop's own system.
 let answer = { tier: "gold", open_orders: 2, blocked: false };
@@ -33,12 +33,27 @@ spec:
       name: body.name
       fields: {tier: body.tier, open_orders: body.open_orders, blocked: body.blocked}
       tickets: body.cases
+---
+kind: bot
+name: billing-and-invoices
+spec: {adapter: webhook, alternate: old, config: {url: "http://127.0.0.1:9/"}}
+---
+kind: rules
+name: ways
+spec:
+  rules:
+    - id: invoices-go-to-billing
+      why: The billing bot knows invoices.
+      on: inbound
+      when: phrase("invoice")
+      then: {bot: billing-and-invoices}
 `,
 });
 
 test("account state and past tickets stand beside the conversation", async () => {
   const erika = await new Customer(s.gateway, { name: "Erika Mustermann", email: "erika@example.com", level: "app", fields: { plan: "Premier" } }).come();
   await erika.say("Where is my order?");
+  await erika.say("And the invoice for it?"); // a rule gives it to a bot that is not there, and its alternate answers
   await erika.human();
   const stranger = await new Customer(s.gateway).come();
   await stranger.say("hello");
@@ -56,8 +71,21 @@ test("account state and past tickets stand beside the conversation", async () =>
   assert.equal(await ticket.getAttribute("rel"), "noopener noreferrer");
   assert.equal(await page.locator('a[href^="javascript"]').count(), 0);
   await page.getByText("4690").waitFor();
-  await shot(page, "console-account");
-  assert.deepEqual(await faults(page), []);
+  await thread(page, "Erika").getByText("Rule invoices-go-to-billing gave it to the bot billing-and-invoices").waitFor();
+  await lookTwice(page, "console-account");
+
+  const small = await s.page({ ...phone, bypassCSP: true });
+  await signIn(small, s.gateway.base);
+  await row(small, "Erika").click();
+  await thread(small, "Erika").getByText("Rule invoices-go-to-billing gave it to the bot billing-and-invoices").scrollIntoViewIfNeeded();
+  await lookTwice(small, "console-phone-route");
+  await small.getByRole("button", { name: "About Erika Mustermann" }).click();
+  const sheet = small.getByRole("dialog").getByRole("region", { name: "Account state, from your own system" });
+  await sheet.getByText("gold").waitFor();
+  await lookTwice(small, "console-phone-account");
+  const pressed = await small.getByRole("dialog").locator("button, a").evaluateAll((all) => all.map((e) => e.getBoundingClientRect()).filter((r) => r.width && Math.min(r.width, r.height) < 43.5).length);
+  assert.equal(pressed, 0, "everything to press is at least 44 px");
+  await small.context().close();
 
   answer = { tier: "silver", open_orders: 3, blocked: true };
   await account.getByRole("button", { name: "Ask again" }).click();

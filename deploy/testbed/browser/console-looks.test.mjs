@@ -2,9 +2,9 @@
 // policy. With TURNOUT_SHOTS there are pictures to look at.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { faults, phone } from "./lib/browser.mjs";
+import { phone } from "./lib/browser.mjs";
 import { box, Customer, pane, people, row, signIn, thread } from "./lib/desk.mjs";
-import { shot, stage } from "./lib/stage.mjs";
+import { look, lookTwice, shot, stage } from "./lib/stage.mjs";
 
 const s = stage({ more: people() });
 const waiting = [
@@ -33,21 +33,6 @@ const furnish = () => (house ??= (async () => {
   s.erika = erika;
 })());
 
-/** What lies outside of the window to the side; with the text that it holds. */
-const sticksOut = (page) =>
-  page.evaluate(() => [...document.querySelectorAll("body *")].filter((e) => {
-    const r = e.getBoundingClientRect();
-    if (r.width === 0 || r.right <= innerWidth + 1) return false;
-    for (let p = e.parentElement; p; p = p.parentElement) if (/auto|hidden|scroll|clip/.test(getComputedStyle(p).overflowX) && p !== document.body) return false;
-    return true;
-  }).map((e) => `${e.tagName}.${e.className}: ${e.textContent.slice(0, 40)}`));
-
-/** Looks at a page as it is. The checker needs the policy out of its way, so that is watched in the other stories. */
-async function look(page, name) {
-  await shot(page, name);
-  assert.deepEqual(await faults(page), [], name);
-  assert.deepEqual(await sticksOut(page), [], name);
-}
 
 let first = true;
 for (const colorScheme of ["light", "dark"]) {
@@ -179,6 +164,35 @@ test("at twice the size and on 320 px nothing sticks out", async () => {
     await look(page, `console-${name}`);
     await page.context().close();
   }
+});
+
+test("what was erased is gone from the screen, and says so", async () => {
+  const jo = await new Customer(s.gateway, { name: "Jo Bloggs", email: "jo@example.com" }).come();
+  await jo.say("my number is 555 0199");
+  await jo.human();
+  const wide = await s.page({ viewport: { width: 1440, height: 900 }, bypassCSP: true });
+  const small = await s.page({ ...phone, bypassCSP: true });
+  for (const page of [wide, small]) {
+    await signIn(page, s.gateway.base);
+    await row(page, "Jo Bloggs").click();
+    await thread(page, "Jo Bloggs").getByText("my number is").first().waitFor();
+  }
+  await wide.getByRole("button", { name: /^Accept/ }).last().click();
+  await box(wide, "Jo Bloggs").fill("Dear Jo");
+  await s.gateway.operator("erasures", { conversation: jo.conversation });
+  for (const [page, name] of [[wide, "console-erased"], [small, "console-phone-erased"]]) {
+    await page.getByText("This conversation was erased", { exact: true }).waitFor();
+    await page.getByText("Jo Bloggs").first().waitFor({ state: "detached" });
+    for (const text of ["my number is", "jo@example.com", "Dear Jo"]) await page.getByText(text).first().waitFor({ state: "detached" });
+    await lookTwice(page, name);
+  }
+  await wide.reload();
+  await wide.getByText("This conversation was erased", { exact: true }).waitFor();
+  await wide.locator(".thread").getByRole("button", { name: "Close", exact: true }).click();
+  await wide.getByText("This conversation was erased", { exact: true }).waitFor({ state: "detached" });
+  await small.locator(".thread").getByRole("button", { name: "Close", exact: true }).click();
+  await small.getByRole("complementary", { name: "Inbox" }).waitFor();
+  for (const page of [wide, small]) await page.context().close();
 });
 
 test("without motion and in forced colours all of it is there", async () => {

@@ -309,3 +309,61 @@ test("unread is what the customer said after the last look", async () => {
   desk.markRead("c1");
   assert.equal(desk.unread(row), false);
 });
+
+const erased = { status: 410, body: { code: "erased", detail: "This conversation was erased." }, retryAfter: 0 };
+
+/** What of a conversation is on the device: anything that is kept, but for which panes are open. */
+const kept = (w: World, id: string) => [...w.storage.kept].filter(([k, v]) => !k.endsWith("/panes") && (k.includes(id) || v.includes(id)));
+
+test("what was erased while it was open leaves nothing behind", async () => {
+  const { w, desk, c } = await opened(true);
+  desk.drafts.set("c1", "reply", "a secret draft");
+  desk.drafts.set("c1", "note", "a secret note");
+  desk.drafts.flush();
+  desk.markRead("c1");
+  w.net = "cut";
+  desk.drafts.set("c1", "reply", "a secret reply");
+  desk.send("c1", "reply");
+  await w.settle();
+  assert.notDeepEqual(kept(w, "c1"), []);
+  w.net = "up";
+  w.push({ type: "unfollowed", conversation: "c1", code: "erased" });
+  await w.settle();
+  assert.equal(c.state, "erased");
+  assert.deepEqual(c.events, []);
+  assert.equal(c.context, undefined);
+  assert.equal(desk.nameOf("c1"), "Erased");
+  assert.equal(desk.mayClaim(c), false);
+  assert.equal(desk.outbox.of("c1").length, 0);
+  assert.deepEqual(kept(w, "c1"), []);
+  const before = w.posts("reply").length;
+  await w.pass(60_000);
+  assert.equal(w.posts("reply").length, before, "nothing more is sent there");
+  assert.equal(c.state, "erased", "nothing brings it back");
+});
+
+test("what was erased before it was opened says so, and is not asked for again", async () => {
+  const w = new World();
+  w.conversation("c1", true);
+  const { desk } = await start(w);
+  w.next = (_, path) => (path.includes("/conversations/c1") ? erased : undefined);
+  desk.open("c1");
+  await w.settle();
+  const c = desk.conversation("c1");
+  assert.equal(c.state, "erased");
+  const asked = w.requests.filter((r) => r.path.includes("/conversations/c1")).length;
+  w.lose();
+  await w.pass(5000);
+  await w.connect();
+  assert.equal(c.state, "erased");
+  assert.equal(w.requests.filter((r) => r.path.includes("/conversations/c1")).length, asked);
+});
+
+test("an act on what was erased meanwhile ends in the same way", async () => {
+  const { w, desk, c } = await opened(true);
+  w.next = (method) => (method === "POST" ? erased : undefined);
+  assert.equal(await desk.act(c, "resolve"), false);
+  await w.settle();
+  assert.equal(c.state, "erased");
+  assert.equal(c.notice, undefined);
+});

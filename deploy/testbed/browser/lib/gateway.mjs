@@ -124,7 +124,7 @@ resources: [shop.yaml]
       join(g.dir, "shop.yaml"),
       `kind: tenant
 name: shop
-spec: {default_queue: support}
+spec: {default_queue: support, bot: old}
 ---
 kind: channel
 name: web
@@ -221,6 +221,24 @@ ${o.more ?? ""}`,
     const text = await answer.text();
     if (!answer.ok) throw new Error(`${path}: ${answer.status} ${text}`);
     return text ? JSON.parse(text) : null;
+  }
+
+  /** A request of the operator, over the node's own socket. Without a body it is a GET. */
+  operator(path, body) {
+    return new Promise((done, failed) => {
+      const request = http.request({
+        socketPath: join(this.dir, "data", "turnout.sock"), path: `/v1/admin/${path}`, method: body ? "POST" : "GET", agent: false,
+        headers: { "Content-Type": "application/json" },
+      }, async (answer) => {
+        const chunks = [];
+        for await (const c of answer) chunks.push(c);
+        const text = Buffer.concat(chunks).toString("utf8");
+        if (answer.statusCode >= 300) return failed(new Error(`${path}: ${answer.statusCode} ${text}`));
+        done(text ? JSON.parse(text) : null);
+      });
+      request.on("error", failed);
+      request.end(body && JSON.stringify(body));
+    });
   }
 
   /** The conversations that wait, oldest first. */

@@ -4,7 +4,7 @@ import { after, before } from "node:test";
 import assert from "node:assert/strict";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { desktop, launch } from "./browser.mjs";
+import { desktop, faults, launch } from "./browser.mjs";
 import { Gateway } from "./gateway.mjs";
 import { Site } from "./site.mjs";
 
@@ -123,4 +123,32 @@ export async function shot(page, name) {
   if (!shots) return;
   mkdirSync(shots, { recursive: true });
   await page.screenshot({ path: join(shots, `${name}.png`) });
+}
+
+/** What lies outside of the window to the side; with the text that it holds. */
+const sticksOut = (page) =>
+  page.evaluate(() => [...document.querySelectorAll("body *")].filter((e) => {
+    const r = e.getBoundingClientRect();
+    if (r.width === 0 || r.right <= innerWidth + 1) return false;
+    for (let p = e.parentElement; p; p = p.parentElement) if (/auto|hidden|scroll|clip/.test(getComputedStyle(p).overflowX) && p !== document.body) return false;
+    return true;
+  }).map((e) => `${e.tagName}.${e.className}: ${e.textContent.slice(0, 40)}`));
+
+/**
+ * Looks at a page as it is: the checker finds nothing, nothing sticks out. The checker needs the policy out of its way
+ * (bypassCSP), so that is watched in the other stories.
+ */
+export async function look(page, name) {
+  await shot(page, name);
+  assert.deepEqual(await faults(page), [], name);
+  assert.deepEqual(await sticksOut(page), [], name);
+}
+
+/** Looks at a page in both themes, and leaves it in the one that it was in. */
+export async function lookTwice(page, name) {
+  for (const colorScheme of ["light", "dark"]) {
+    await page.emulateMedia({ colorScheme });
+    await look(page, `${name}-${colorScheme}`);
+  }
+  await page.emulateMedia({ colorScheme: null });
 }

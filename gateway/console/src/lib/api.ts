@@ -22,6 +22,9 @@ export class Refused extends Error {
   }
 }
 
+/** Whether the server says that there was a conversation, and that all that was said in it is destroyed. */
+export const isErased = (e: unknown): boolean => e instanceof Refused && e.code === "erased";
+
 /** There was no answer: what became of the request is not known. */
 export class Unreachable extends Error {}
 

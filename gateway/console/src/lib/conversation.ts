@@ -1,4 +1,4 @@
-import { conversationPath, Refused, type Api } from "./api.ts";
+import { conversationPath, isErased, Refused, type Api } from "./api.ts";
 import { Source } from "./env.ts";
 import type { Context, Epoch, Event, Owner, Page, Result } from "./wire.ts";
 
@@ -19,7 +19,8 @@ export interface Notice {
  */
 export class Conversation extends Source {
   readonly id: string;
-  state: "loading" | "ready" | "failed" = "loading";
+  /** erased: all that was said is destroyed, and nothing of it is here any more. */
+  state: "loading" | "ready" | "failed" | "erased" = "loading";
   error: Error | undefined;
   context: Context | undefined;
   events: Event[] = [];
@@ -37,6 +38,8 @@ export class Conversation extends Source {
   gone = false;
   /** Follows on from the loaded page; set by the desk. */
   onloaded: () => void = () => {};
+  /** The server says that it was erased; set by the desk, which knows what else of it is on the device. */
+  onerased: () => void = () => {};
   private readonly api: Api;
   private ownerSeq = 0;
   private refreshing = false;
@@ -52,11 +55,30 @@ export class Conversation extends Source {
     return this.events.at(-1)?.seq ?? 0;
   }
 
+  /** Forgets all that was said: it was erased. */
+  erase(): void {
+    this.state = "erased";
+    this.gone = true;
+    this.events = [];
+    this.context = undefined;
+    this.earlier = false;
+    this.notice = undefined;
+    this.error = undefined;
+    this.typingUntil = 0;
+    this.owner = { kind: "closed" };
+    this.changed();
+  }
+
+  private get erased(): boolean {
+    return this.state === "erased";
+  }
+
   async load(): Promise<void> {
     this.state = "loading";
     this.changed();
     try {
       const c = await this.api.get<Context>(`${conversationPath(this.id)}?before=${theEnd}&limit=${firstPage}`);
+      if (this.erased) return;
       this.events = c.events;
       this.earlier = !!c.earlier;
       this.take(c);
@@ -65,6 +87,8 @@ export class Conversation extends Source {
       this.error = undefined;
       this.onloaded();
     } catch (e) {
+      if (isErased(e)) return this.onerased();
+      if (this.erased) return;
       this.state = "failed";
       this.error = e as Error;
       this.gone = e instanceof Refused && (e.status === 403 || e.status === 404);
@@ -77,10 +101,11 @@ export class Conversation extends Source {
     if (this.refreshing || this.state !== "ready") return;
     this.refreshing = true;
     try {
-      this.take(await this.api.get<Context>(`${conversationPath(this.id)}?before=${theEnd}&limit=1`));
+      const c = await this.api.get<Context>(`${conversationPath(this.id)}?before=${theEnd}&limit=1`);
+      if (this.state === "ready") this.take(c);
       this.changed();
-    } catch {
-      // the next change asks again
+    } catch (e) {
+      if (isErased(e)) this.onerased(); // otherwise the next change asks again
     } finally {
       this.refreshing = false;
     }
@@ -93,10 +118,11 @@ export class Conversation extends Source {
     this.changed();
     try {
       const p = await this.api.get<Page>(`${conversationPath(this.id)}?before=${first}&limit=${pageSize}`);
+      if (this.erased) return;
       this.events = [...p.events, ...this.events];
       this.earlier = !!p.earlier;
-    } catch {
-      // the button stays
+    } catch (e) {
+      if (isErased(e)) this.onerased(); // otherwise the button stays
     } finally {
       this.loadingEarlier = false;
       this.changed();
@@ -105,6 +131,7 @@ export class Conversation extends Source {
 
   /** Takes the next event; what is here already is passed over. Reports false for one that leaves a gap. */
   append(e: Event): boolean {
+    if (this.erased) return true;
     if (e.seq <= this.last) return true;
     if (this.last && e.seq !== this.last + 1) return false;
     this.events.push(e);
@@ -122,6 +149,7 @@ export class Conversation extends Source {
 
   /** Takes what an act answered: the owner that is durable now. */
   result(r: Result): void {
+    if (this.erased) return;
     if (r.seq < this.ownerSeq) return;
     this.owner = r.owner;
     if (this.epoch.n !== r.epoch) this.epoch = { n: r.epoch, op: "" };

@@ -1,4 +1,4 @@
-import { Api, conversationPath, Refused, Unreachable } from "./api.ts";
+import { Api, conversationPath, isErased, Refused, Unreachable } from "./api.ts";
 import { Box } from "./box.ts";
 import { Conversation } from "./conversation.ts";
 import { Drafts } from "./drafts.ts";
@@ -118,6 +118,7 @@ export class Desk extends Source {
       this.conversations.get(id)?.changed();
       this.changed();
     };
+    this.outbox.onerased = (id) => this.erased(id);
     this.outbox.onresult = (r) => {
       const c = this.conversations.get(r.conversation);
       c?.result(r);
@@ -168,7 +169,8 @@ export class Desk extends Source {
         }
         return;
       case "unfollowed":
-        if (c) {
+        if (f.conversation && f.code === "erased") this.erased(f.conversation);
+        else if (c) {
           c.gone = true;
           c.notice ??= { tone: "warn", text: "This conversation has left your queues. You can read what is here." };
           c.changed();
@@ -185,6 +187,7 @@ export class Desk extends Source {
 
   private event(c: Conversation, f: Frame): void {
     const e = f.event!;
+    if (e.type === "conversation.erased") return this.erased(c.id);
     const before = c.owner;
     if (!c.append(e)) {
       this.follow(c.id); // a gap: have it sent from where we are
@@ -204,6 +207,26 @@ export class Desk extends Source {
     c.notice = { tone: "bad", text: draft ? `${who} Your draft is kept here; it has not been sent.` : who };
     c.changed();
     this.say(c.notice.text);
+  }
+
+  /** A conversation was erased: nothing of it stays on this page or on the device, what was being written included. */
+  private erased(id: string): void {
+    const c = this.conversations.get(id);
+    if (c?.state === "erased") return;
+    this.drafts.set(id, "reply", "");
+    this.drafts.set(id, "note", "");
+    this.drafts.flush();
+    this.outbox.forget(id);
+    this.box.remove(`seen/${id}`);
+    this.following.delete(id);
+    this.mine = this.mine.filter((r) => r.conversation !== id);
+    this.waiting = this.waiting.filter((r) => r.conversation !== id);
+    this.captured = this.captured.filter((r) => r.conversation !== id);
+    this.presence = { ...this.presence, load: this.mine.length };
+    c?.erase();
+    if (c) this.say("This conversation was erased.");
+    this.refreshLists();
+    this.changed();
   }
 
   // --- lists
@@ -272,6 +295,7 @@ export class Desk extends Source {
   }
 
   nameOf(id: string): string {
+    if (this.conversations.get(id)?.state === "erased") return "Erased";
     const r = this.row(id);
     return r ? nameOfRow(r) : "Customer";
   }
@@ -297,6 +321,7 @@ export class Desk extends Source {
     let c = this.conversations.get(id);
     if (!c) {
       const made = new Conversation(id, this.api);
+      made.onerased = () => this.erased(id);
       made.onloaded = () => {
         this.following.add(id);
         this.follow(id);
@@ -520,6 +545,7 @@ export class Desk extends Source {
   }
 
   private refusal(c: Conversation, name: string, e: Error): void {
+    if (isErased(e)) return this.erased(c.id);
     let text = e.message;
     if (e instanceof Refused) {
       switch (e.code) {

@@ -1,4 +1,4 @@
-import { conversationPath, Refused, Unreachable, type Api } from "./api.ts";
+import { conversationPath, isErased, Refused, Unreachable, type Api } from "./api.ts";
 import type { Box } from "./box.ts";
 import type { Env } from "./env.ts";
 import type { Result } from "./wire.ts";
@@ -36,6 +36,8 @@ const longestWait = 15_000;
 export class Outbox {
   onchange: (conversation: string) => void = () => {};
   onresult: (r: Result) => void = () => {};
+  /** The server says that a conversation was erased. */
+  onerased: (conversation: string) => void = () => {};
   /** Whether the line is there; without it nothing is tried. */
   live: () => boolean = () => true;
 
@@ -98,6 +100,13 @@ export class Outbox {
     return s;
   }
 
+  /** Forgets what was to be said in a conversation. */
+  forget(conversation: string): void {
+    for (const s of this.of(conversation)) this.drop(s);
+    this.waits.get(conversation)?.cancel();
+    this.waits.delete(conversation);
+  }
+
   /** A message or a note is in the log. */
   seen(conversation: string, ids: readonly string[]): void {
     for (const s of this.of(conversation)) if (s.message && ids.includes(s.message)) this.drop(s);
@@ -147,6 +156,10 @@ export class Outbox {
       this.onresult(r);
       return true;
     } catch (e) {
+      if (isErased(e)) {
+        this.onerased(s.conversation);
+        return false;
+      }
       if (e instanceof Refused && !e.passing && e.status !== 401) {
         s.state = "refused";
         s.why = e.message;
