@@ -112,7 +112,7 @@ func ExportAudit(ctx context.Context, o Options, tenant string, w io.Writer) (_ 
 	if err != nil {
 		return audit.Counts{}, err
 	}
-	s, err := openStore(ctx, o, o.Config, root, id.NewSource(o.Rand, o.Now), toRead)
+	s, err := openStore(ctx, o, o.Config, root, id.NewSource(o.Rand, o.Now), toRead, nil)
 	if err != nil {
 		return audit.Counts{}, err
 	}

@@ -156,7 +156,7 @@ func (c *connection) store(ctx context.Context, root []byte) *nodeStore {
 	if root == nil {
 		return nil // it was said why
 	}
-	s, err := openStore(ctx, c.o, c.o.Config, root, id.NewSource(c.o.Rand, c.o.Now), toRead)
+	s, err := openStore(ctx, c.o, c.o.Config, root, id.NewSource(c.o.Rand, c.o.Now), toRead, nil)
 	var used *embedded.InUseError
 	if errors.As(err, &used) {
 		c.add("store "+dir, "", used.Error()+": a node runs; its root key and what is sealed in it are not looked at", nil)
@@ -174,7 +174,7 @@ func (c *connection) redis(ctx context.Context, root []byte) *nodeStore {
 	if root == nil {
 		return nil // it was said why
 	}
-	s, err := openStore(ctx, c.o, c.o.Config, root, id.NewSource(c.o.Rand, c.o.Now), toRead)
+	s, err := openStore(ctx, c.o, c.o.Config, root, id.NewSource(c.o.Rand, c.o.Now), toRead, nil)
 	if err != nil {
 		c.add("store "+storeName(c.o.Config), "", "", err)
 		return nil

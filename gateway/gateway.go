@@ -130,7 +130,7 @@ func New(ctx context.Context, o Options) (_ *Gateway, err error) {
 		return nil, err
 	}
 	ids := id.NewSource(o.Rand, o.Now)
-	if g.store, err = openStore(ctx, o, cfg, g.root, ids, toServe); err != nil {
+	if g.store, err = openStore(ctx, o, cfg, g.root, ids, toServe, g.reconciled); err != nil {
 		return nil, fmt.Errorf("opening the store %s: %w", storeName(cfg), err)
 	}
 	g.cleanup.add("store", func(context.Context) error { return g.store.Close() })

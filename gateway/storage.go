@@ -115,6 +115,13 @@ func (g *Gateway) checkStore(ctx context.Context, line func(any) error) error {
 	if err != nil {
 		return err
 	}
+	if report.Count == 0 { // somebody has looked at what was lost, and the rest is sound
+		for _, a := range g.rules.board.Active() {
+			if a.Name == alarmLost {
+				g.rules.board.Clear(a.Name, a.Tenant, a.Subject)
+			}
+		}
+	}
 	return line(reportLine(report))
 }
 
@@ -174,7 +181,7 @@ func CheckStore(ctx context.Context, o Options) (last StorageLine, err error) {
 	if err != nil {
 		return last, err
 	}
-	s, err := openStore(ctx, o, o.Config, root, id.NewSource(o.Rand, o.Now), toRead)
+	s, err := openStore(ctx, o, o.Config, root, id.NewSource(o.Rand, o.Now), toRead, nil)
 	if err != nil {
 		return last, err
 	}

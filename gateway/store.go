@@ -44,13 +44,15 @@ type blobStore interface {
 // every lease.
 const maxSkew = 250 * time.Millisecond
 
-// openStore opens the store that the settings name. use says what for.
-func openStore(ctx context.Context, o Options, cfg *config.Config, root []byte, ids *id.Source, use storeUse) (*nodeStore, error) {
+// openStore opens the store that the settings name. use says what for; reconciled, unless it is nil, is told what a shared
+// store found after a failover.
+func openStore(ctx context.Context, o Options, cfg *config.Config, root []byte, ids *id.Source, use storeUse, reconciled func(redis.Reconciled)) (*nodeStore, error) {
 	if cfg.Store.Kind == "redis" {
 		ro, err := nodeRedisOptions(o, cfg, root, ids)
 		if err != nil {
 			return nil, err
 		}
+		ro.Reconciled = reconciled
 		// What the node itself keeps has its place all the same: its socket, its keys.
 		if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
 			return nil, fmt.Errorf("making the data folder: %w", err)

@@ -54,3 +54,14 @@ func (c *cache) remove(r store.Ref) {
 		delete(c.byRef, r)
 	}
 }
+
+// all returns what is kept, in no order.
+func (c *cache) all() []*record {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out := make([]*record, 0, len(c.byRef))
+	for _, e := range c.byRef {
+		out = append(out, e.Value.(*record))
+	}
+	return out
+}

@@ -224,6 +224,7 @@ func (s *Store) Seal(ctx context.Context, t store.Tenant, c audit.Sealed) error 
 	if why != held {
 		return store.ErrStale
 	}
+	s.lineage.vouched(t, next, c.Heads)
 	return s.unmark(ctx, t, c.Heads)
 }
 

@@ -33,6 +33,7 @@ type db struct {
 	waitFor  time.Duration
 	patience time.Duration
 	closed   chan struct{}
+	lines    histories
 }
 
 // silence keeps the client from writing to standard error by itself, addresses and all: what it has to say comes back as
@@ -76,11 +77,19 @@ func clientOptions(o Options, addr string, connected func(context.Context, *gore
 	}
 }
 
-// connected gives a new connection its scripts: so whichever server it leads to has them before their first use.
+// connected gives a new connection its scripts, so whichever server it leads to has them before their first use, and asks
+// under which history that server writes.
 func (d *db) connected(ctx context.Context, c *goredis.Conn) error {
 	err := d.load(ctx, c)
 	if err != nil && strings.HasPrefix(err.Error(), "ERR unknown command") {
 		return nil // a sentinel, which is asked where the primary is
+	}
+	if err != nil {
+		return err
+	}
+	info, err := c.Info(ctx, "replication").Result()
+	if err == nil {
+		d.lines.heard(infoFields(info)["master_replid"])
 	}
 	return err
 }
@@ -153,6 +162,9 @@ func (d *db) deliver(ctx context.Context, u use, patience time.Duration, pinned 
 	all := make([]*sent, 0, record.Len())
 	for _, cmd := range record.Cmds() {
 		all = append(all, &sent{cmd: cmd, pinned: pinned})
+	}
+	if len(all) == 0 {
+		return nil
 	}
 	until := time.Now().Add(patience)
 	left := all

@@ -28,8 +28,8 @@ func dedupeHash(t *seal.Tenant, a message.Address, v string) idHash {
 }
 
 // generations says in which generation a partition keeps message ids now. It never goes back, whatever the clocks of the
-// nodes say: the newest stands with the partition, and a step is compared with it. It also remembers where addresses write,
-// as a guess that saves a question.
+// nodes say: the newest stands with the partition, and a step is compared with it. Only a server that has lost something
+// knows less than a node. It also remembers where addresses write, as a guess that saves a question.
 type generations struct {
 	mu     sync.Mutex
 	newest [id.Partitions]uint32
@@ -53,7 +53,7 @@ func (g *generations) of(p int) uint32 {
 func (g *generations) set(p int, gen uint32) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.newest[p] = max(g.newest[p], gen)
+	g.newest[p] = gen
 }
 
 func (g *generations) writes(t store.Tenant, a message.Address) string {
@@ -96,6 +96,7 @@ func (s *Store) refreshGeneration(ctx context.Context, p int) error {
 
 func (s *Store) readGeneration(p int, cmd *goredis.StringCmd) error {
 	if cmd.Val() == "" {
+		s.gens.set(p, 0)
 		return nil
 	}
 	gen, err := strconv.ParseUint(cmd.Val(), 10, 32)

@@ -18,12 +18,13 @@ import (
 // The queue view of a tenant, in one slot. The owners of the conversations are the truth; all but who is present and what
 // is reserved follows from them.
 const (
-	deskFields   = "m"  // hash: gen, feed, and wm<partition>, the last relay row applied
+	deskFields   = "m"  // hash: gen, feed, wm<partition>, the last relay row applied, and its lineage (lineage.go)
 	deskEntries  = "k"  // hash: conversation -> sealed entry
 	deskFeed     = "f"  // stream of the last changes, id <n>-1
 	deskReserved = "rs" // hash: operation -> agent, conversation, since
 	deskQueues   = "qs" // set of the names of queues
 	deskPresent  = "pr" // hash: agent -> until, capacity, sealed presence
+	deskAgents   = "as" // set of the agents who have held a conversation
 )
 
 // queueLine is the list of a queue, sorted by place; agentHolds is the hash of the conversations that an agent has.

@@ -313,7 +313,7 @@ func (t *Target) tenant(ctx context.Context, i transfer.Tenant) (err error) {
 	if t.keys, err = t.s.root.OpenTenant(i.Tenant.Name(), i.Wrapped); err != nil {
 		return err
 	}
-	t.s.tenants.put(i.Tenant.Name(), t.keys)
+	t.s.tenants.put(i.Tenant.Name(), tenantKeys{t.keys, string(i.Wrapped)})
 	t.hset(ctx, t.s.keys.global("t"), i.Tenant.Name(), slices.Clone(i.Wrapped))
 	own := t.s.keys.own(i.Tenant, "s")
 	if i.Head.N > 0 {

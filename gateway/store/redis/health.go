@@ -225,6 +225,9 @@ func (s *Store) Health(ctx context.Context) store.Health {
 	} else if len(states) > 0 {
 		h.Level = level
 	}
+	if s.lineage.lost.Load() {
+		h.Level += ", history was lost since this node began: see its log"
+	}
 	if s.o.MaxSkew > 0 && skew > s.o.MaxSkew {
 		h.Level += fmt.Sprintf(", the clocks of this node and of the server differ by %v", skew.Round(time.Millisecond))
 	}

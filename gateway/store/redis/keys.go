@@ -27,7 +27,7 @@ import (
 //	{p}T/b {p}T/z       tombstones: hash by conversation; what is still to be scrubbed: set
 //	{p}T/D {p}T/E       dead letters: sorted set of time and row, hash by row
 //	{p}d:<gen>:<n>      message ids: hash from keyed hash to sequence and conversation
-//	{p}g                the partition's own: hash of gen, the newest dedupe generation
+//	{p}g                the partition's own: hash of gen, the newest dedupe generation, and its lineage (lineage.go)
 //	{p}r {p}t {p}o      work, timers, outboxes: sorted by when to look again
 //	{p}q                with people: set of T/C
 //	{p}x                relay rows on their way to the tenants' queue views: stream

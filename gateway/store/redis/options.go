@@ -60,6 +60,9 @@ type Options struct {
 	// Faults is called at commit.prepared and commit.durable.
 	Faults fault.Injector
 	Log    *slog.Logger // nil: none
+	// Reconciled, unless it is nil, is told what came of it when a server wrote under another history: after a failover, or a
+	// restart of the server. It must not block.
+	Reconciled func(Reconciled)
 
 	// Dedupe is how long message ids are known. A store keeps the values that it was made with.
 	Dedupe Dedupe

@@ -282,6 +282,7 @@ func (s *Store) Lease(ctx context.Context, r store.Ref, now, until int64) (store
 		case err != nil:
 			return store.LeasedRow{}, err
 		case why == held:
+			s.lineage.begun(r, store.Lease{Token: head.Token, Until: until}, now)
 			s.outbox.of(r.Tenant, rec.state.From.Channel).put(dueKey{ref: r}, until, 0)
 			return head.leased(r), nil
 		}

@@ -112,6 +112,39 @@ func (s *Store) load(ctx context.Context, r store.Ref) (*record, error) {
 	return rec, err
 }
 
+// loadedAtOnce is how many conversations one pipeline reads.
+const loadedAtOnce = 64
+
+// loadAll is load for many of one tenant, in their order. What got returns ends it.
+func (s *Store) loadAll(ctx context.Context, t store.Tenant, convs []string, got func(r store.Ref, rec *record, err error) error) error {
+	keys, err := s.tenant(ctx, t)
+	if keys == nil || err != nil {
+		return err
+	}
+	for page := range slices.Chunk(convs, loadedAtOnce) {
+		cmds, known := make([]*goredis.Cmd, len(page)), make([]*record, len(page))
+		if err := s.db.run(ctx, reading, func(p goredis.Pipeliner) {
+			for i, conv := range page {
+				r := store.Ref{Tenant: t, ID: conv}
+				part, _ := home(r)
+				known[i] = s.cache.get(r)
+				cmds[i] = s.loading(ctx, p, part, r, known[i])
+			}
+		}); err != nil {
+			return err
+		}
+		for i, conv := range page {
+			r := store.Ref{Tenant: t, ID: conv}
+			part, _ := home(r)
+			rec, err := s.loaded(cmds[i], part, r, keys, known[i])
+			if err := got(r, rec, err); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // loading adds the call of the load script to a pipeline; loaded reads its answer.
 func (s *Store) loading(ctx context.Context, pipe goredis.Pipeliner, p int, r store.Ref, known *record) *goredis.Cmd {
 	var ver store.Token

@@ -25,6 +25,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -59,6 +60,7 @@ type Store struct {
 	work, timers *schedule
 	outbox       outboxes
 	swept        sweeps
+	lineage      lineage
 	hints        hints
 	tell         *pile
 	scrubbing    sync.Mutex   // one Scrub at a time
@@ -104,7 +106,7 @@ func prepare(o Options) (*Store, error) {
 		o: o, db: newDB(o), keys: newKeys(o.Prefix), root: root, node: o.IDs.Token(), cache: newCache(o.Cached),
 		work: newSchedule(), timers: newSchedule(),
 	}
-	s.tenants.byName = map[string]*seal.Tenant{}
+	s.tenants.byName = map[string]tenantKeys{}
 	files := o.Files
 	if files == nil {
 		files = blob.NewDir(o.FS, o.Blobs)
@@ -255,22 +257,40 @@ func (s *Store) leave() {
 
 func (s *Store) now() int64 { return s.o.Now().UnixMilli() }
 
-// tenants keeps the unwrapped keys of tenants.
+// tenants keeps the unwrapped keys of tenants, each with the row that it came from.
 type tenants struct {
 	mu     sync.Mutex
-	byName map[string]*seal.Tenant
+	byName map[string]tenantKeys
+}
+
+type tenantKeys struct {
+	open    *seal.Tenant
+	wrapped string
 }
 
 func (t *tenants) get(name string) *seal.Tenant {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.byName[name]
+	return t.byName[name].open
 }
 
-func (t *tenants) put(name string, keys *seal.Tenant) {
+func (t *tenants) put(name string, keys tenantKeys) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.byName[name] = keys
+}
+
+func (t *tenants) remove(name string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.byName, name)
+}
+
+// all returns what is kept.
+func (t *tenants) all() map[string]tenantKeys {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return maps.Clone(t.byName)
 }
 
 // tenant returns the keys of t, nil when it has no rows yet.
@@ -289,7 +309,7 @@ func (s *Store) tenant(ctx context.Context, t store.Tenant) (*seal.Tenant, error
 	if err != nil {
 		return nil, err
 	}
-	s.tenants.put(t.Name(), keys)
+	s.tenants.put(t.Name(), tenantKeys{keys, cmd.Val()})
 	return keys, nil
 }
 

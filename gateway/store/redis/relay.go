@@ -201,7 +201,7 @@ const (
 
 func newViewChange(k *keys, t store.Tenant, part int, life string) *viewChange {
 	c := &viewChange{names: k, t: t, byKey: map[string]int{}, args: []any{part, life}}
-	for _, name := range []string{deskFields, deskEntries, deskFeed, deskReserved, deskQueues, lineWaiting, lineAside} {
+	for _, name := range []string{deskFields, deskEntries, deskFeed, deskReserved, deskQueues, lineWaiting, lineAside, deskAgents} {
 		c.keys = append(c.keys, k.desk(t, name))
 	}
 	return c

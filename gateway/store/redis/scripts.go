@@ -21,19 +21,26 @@ var applySource string
 //go:embed lua/reserve.lua
 var reserveSource string
 
+//go:embed lua/lineage.lua
+var lineageSource string
+
+//go:embed lua/raise.lua
+var raiseSource string
+
 // scripts are those that every connection has loaded. They are addressed by their content: nodes of different builds work
 // on one store side by side.
 type scripts struct {
-	write, load, due, apply, reserve *goredis.Script
+	write, load, due, apply, reserve, lineage, raise *goredis.Script
 }
 
 func newScripts() scripts {
 	return scripts{
 		write: goredis.NewScript(writeSource), load: goredis.NewScript(loadSource), due: goredis.NewScript(dueSource),
 		apply: goredis.NewScript(applySource), reserve: goredis.NewScript(reserveSource),
+		lineage: goredis.NewScript(lineageSource), raise: goredis.NewScript(raiseSource),
 	}
 }
 
 func (s scripts) all() []string {
-	return []string{writeSource, loadSource, dueSource, applySource, reserveSource}
+	return []string{writeSource, loadSource, dueSource, applySource, reserveSource, lineageSource, raiseSource}
 }

@@ -175,7 +175,7 @@ func FuzzDueScript(f *testing.F) {
 }
 
 // applyKeys are the fixed keys of the apply script, a list of a queue and one of an agent, and one of another type.
-var applyKeys = []string{"m", "k", "f", "rs", "qs", "w", "c", "w:q", "h:ann", "string"}
+var applyKeys = []string{"m", "k", "f", "rs", "qs", "w", "c", "as", "w:q", "h:ann", "string"}
 
 func fillView(ctx context.Context, p goredis.Pipeliner) {
 	p.HSet(ctx, "m", "wm3", "5-0", "feed", "2", "gen", "life")
@@ -186,7 +186,7 @@ func fillView(ctx context.Context, p goredis.Pipeliner) {
 func FuzzApplyScript(f *testing.F) {
 	b := newBench(f, applySource, applyKeys, fillView)
 	row := func(change map[int]any) string {
-		args := []any{3, "life", "6-0", "c_1", 0, 0, 6, 8, 17, "q", "0 9", "ann", "entry", "feed"}
+		args := []any{3, "life", "6-0", "c_1", 0, 0, 6, 9, 17, "q", "0 10", "ann", "entry", "feed"}
 		for i, v := range change {
 			args[i] = v
 		}
@@ -198,11 +198,12 @@ func FuzzApplyScript(f *testing.F) {
 	f.Add(row(map[int]any{1: ""}))
 	f.Add(row(map[int]any{2: "x"}))
 	f.Add(row(map[int]any{3: ""}))
-	f.Add(row(map[int]any{5: 10})) // a list of another type
+	f.Add(row(map[int]any{5: 11})) // a list of another type
+	f.Add(row(map[int]any{5: 8}))
 	f.Add(row(map[int]any{6: 3}))
 	f.Add(row(map[int]any{7: 99}))
 	f.Add(row(map[int]any{8: "-1"}))
-	f.Add(row(map[int]any{10: "9"}))
+	f.Add(row(map[int]any{10: "10"}))
 	f.Add(row(map[int]any{10: "0 6"}))
 	f.Add(lines(3, "life", "6-0"))
 	f.Add(lines(3))
@@ -224,4 +225,74 @@ func FuzzReserveScript(f *testing.F) {
 		f.Add(args)
 	}
 	f.Fuzz(func(t *testing.T, args string) { b.call(t, keys, split(args)) })
+}
+
+func FuzzLineageScript(f *testing.F) {
+	keys := []string{"new", "other", "damaged", "string"}
+	b := newBench(f, lineageSource, keys, func(ctx context.Context, p goredis.Pipeliner) {
+		p.HSet(ctx, "other", "line", "abc", "lines", "3", "owes", "7")
+		p.HSet(ctx, "damaged", "line", "abc", "lines", "x")
+		p.Set(ctx, "string", "s", 0)
+	})
+	for _, args := range []string{
+		lines(5, 9, "", 0), lines(5, 9, "", 1), lines(5, 9, "abc", 0), lines(8, 9, "", 0), lines("x", 9, "", 0), lines(5, "1e3", "", 0),
+		lines(5, 9, "", 2), lines(5, 9), "",
+	} {
+		for n := range uint8(5) {
+			f.Add(args, n)
+		}
+	}
+	f.Fuzz(func(t *testing.T, args string, n uint8) {
+		from := int(n) % (len(keys) + 1)
+		b.call(t, keys[from:min(from+1, len(keys))], split(args))
+	})
+}
+
+func FuzzRaiseScript(f *testing.F) {
+	keys := []string{"none", "stream", "string"}
+	b := newBench(f, raiseSource, keys, func(ctx context.Context, p goredis.Pipeliner) {
+		p.XAdd(ctx, &goredis.XAddArgs{Stream: "stream", ID: "5-1", Values: []string{"e", "x"}})
+		p.Set(ctx, "string", "s", 0)
+	})
+	for _, args := range []string{"5-1", "5-2", "4-9", "0-0", "0-1", "007-1", "9007199254740992-1", "99999999999999999999-1", "x", lines("5-1", "6-1"), ""} {
+		for n := range uint8(4) {
+			f.Add(args, n)
+		}
+	}
+	f.Fuzz(func(t *testing.T, args string, n uint8) {
+		from := int(n) % (len(keys) + 1)
+		b.call(t, keys[from:min(from+1, len(keys))], split(args))
+	})
+}
+
+// TestLineageScript: a history is remembered, another one is won once, and again when the one that won it is not heard of.
+func TestLineageScript(t *testing.T) {
+	b := newBench(t, lineageSource, []string{"h"}, nil)
+	ctx := t.Context()
+	ask := func(args ...any) (lines, won int64) {
+		t.Helper()
+		out, err := b.script.Run(ctx, b.c, b.keys, args...).Slice()
+		if err != nil || len(out) != 3 {
+			t.Fatalf("asking: %v, %v", out, err)
+		}
+		return out[1].(int64), out[2].(int64)
+	}
+	want := func(what string, lines, won int64, args ...any) {
+		t.Helper()
+		if l, w := ask(args...); l != lines || w != won {
+			t.Errorf("%s: %d histories, won %d; want %d and %d", what, l, w, lines, won)
+		}
+	}
+	want("the first", 0, 0, 10, 20, "", 0)
+	want("the same", 0, 0, 10, 20, "", 1)
+	line := b.c.HGet(ctx, "h", "line").Val()
+	b.c.HSet(ctx, "h", "line", "other")
+	want("another", 1, 1, 10, 20, "", 0)
+	want("a second node", 1, 0, 11, 21, "", 0)
+	want("the one that owes it, once more", 1, 1, 12, 22, line, 0)
+	want("a second node, when the first is not heard of", 1, 1, 22, 32, "", 0)
+	b.c.HDel(ctx, "h", "owes")
+	want("when it is done", 1, 0, 40, 50, "", 0)
+	b.c.Del(ctx, "h")
+	want("one that was known and is gone", 1, 1, 50, 60, "", 1)
 }

@@ -114,10 +114,11 @@ const sweptPerPart = 64
 // there, so that of many nodes one gets it, and again when that one never settles it. It also applies relay rows that
 // their node has left.
 func (s *Store) sweep(ctx context.Context, now int64) error {
-	if !s.swept.due(now, s.o.Sweep) || !s.swept.mu.TryLock() {
+	if !s.swept.due(now, s.o.Sweep) && !s.db.lines.news() || !s.swept.mu.TryLock() {
 		return nil
 	}
 	defer s.swept.mu.Unlock()
+	s.look(ctx, now)
 	later := now + max(1, s.o.Redeliver.Milliseconds())
 	var left []int
 	silent, why := 0, error(nil)

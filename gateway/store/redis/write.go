@@ -286,6 +286,9 @@ func pathPrefix(t *seal.Tenant, kind store.PathKind, value string) string {
 func (w *write) show() {
 	s, st := w.s, &w.st
 	s.cache.put(w.now)
+	if st.Settle != nil {
+		s.lineage.ended(st.Ref)
+	}
 	if b := st.Bind; b != nil {
 		s.gens.bind(st.Ref.Tenant, b.Address, st.Ref.ID)
 	}

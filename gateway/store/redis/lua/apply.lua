@@ -2,8 +2,8 @@
 -- apply brings a tenant's queue view up to the relay rows of one partition.
 --
 -- KEYS: 1 the view's own fields (gen, feed, and per partition the id of the last row applied), 2 entries by conversation,
--- 3 the feed, 4 open reservations, 5 names of queues, 6 all that wait, 7 all that are set aside; behind them the lists of
--- queues and of agents that the rows name by number.
+-- 3 the feed, 4 open reservations, 5 names of queues, 6 all that wait, 7 all that are set aside, 8 agents who have held
+-- something; behind them the lists of queues and of agents that the rows name by number.
 -- ARGV: 1 the partition, 2 a name for this life of the view if it has none, then for each row, in order, 12 arguments: its
 -- id; the conversation; the lists that it leaves (of all, of its queue; 0 for none), those that it enters, its score there,
 -- the name of the queue; the agents' lists that it leaves and enters (0 for none); the agent; the entry ('' for none); what
@@ -27,7 +27,7 @@ local function id(s)
 end
 local function above(a, b) return a[1] > b[1] or a[1] == b[1] and a[2] > b[2] end
 
-local fixed = {'hash', 'hash', 'stream', 'hash', 'set', 'zset', 'zset'}
+local fixed = {'hash', 'hash', 'stream', 'hash', 'set', 'zset', 'zset', 'set'}
 if #KEYS < #fixed then return bad('keys are missing', 0) end
 for i, want in ipairs(fixed) do
   local is = redis.call('TYPE', KEYS[i]).ok
@@ -55,7 +55,7 @@ for at = 3, #ARGV, per do
   local lists = {}
   for i = 1, 4 do
     local n = integer(ARGV[at + 1 + i])
-    if not n or n ~= 0 and (n < 6 or not KEYS[n]) then return bad('no such list', at + 1 + i) end
+    if not n or n ~= 0 and (n < 6 or n == 8 or not KEYS[n]) then return bad('no such list', at + 1 + i) end
     lists[i] = n
   end
   row.lists = lists
@@ -101,6 +101,7 @@ for _, row in ipairs(rows) do
   if row.leaves ~= 0 then redis.call('HDEL', KEYS[row.leaves], row.conv) end
   if row.enters ~= 0 then
     redis.call('HSET', KEYS[row.enters], row.conv, '1')
+    redis.call('SADD', KEYS[8], row.agent)
     for i = 1, #reserved, 2 do
       local agent, conv = string.match(reserved[i + 1], '^(.-)\n(.-)\n')
       if agent == row.agent and conv == row.conv then redis.call('HDEL', KEYS[4], reserved[i]) end

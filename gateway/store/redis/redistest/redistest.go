@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -140,6 +141,34 @@ func (s *Server) Kill() {
 	s.cmd = nil
 }
 
+// Stop ends the server in order: what it has it keeps, whatever its settings.
+func (s *Server) Stop() {
+	s.t.Helper()
+	if s.cmd == nil {
+		return
+	}
+	ended := make(chan error, 1)
+	go func(cmd *exec.Cmd) { ended <- cmd.Wait() }(s.cmd)
+	until := time.After(startWithin)
+	for {
+		// While it writes its first append-only file a server does not hear of it.
+		_ = s.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
+		select {
+		case err := <-ended:
+			if s.cmd = nil; err != nil {
+				s.t.Fatalf("stopping the server: %v", err)
+			}
+			return
+		case <-until:
+			_ = s.cmd.Process.Kill()
+			<-ended
+			s.cmd = nil
+			s.t.Fatalf("the server does not stop within %v", startWithin)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
 // Restart starts a killed server again, in its folder and on its port. A replica is a replica again until Promote.
 func (s *Server) Restart() {
 	s.t.Helper()
@@ -172,6 +201,24 @@ func (s *Server) Promote() {
 	s.t.Helper()
 	if err := s.Client().Do(context.Background(), "REPLICAOF", "NO", "ONE").Err(); err != nil {
 		s.t.Fatal(err)
+	}
+}
+
+// Keep keeps what a stopped server has on its disk, and returns what puts that back while it is stopped again.
+func (s *Server) Keep() (restore func()) {
+	s.t.Helper()
+	kept := filepath.Join(s.t.TempDir(), "kept")
+	if err := os.CopyFS(kept, os.DirFS(s.dir)); err != nil {
+		s.t.Fatal(err)
+	}
+	return func() {
+		s.t.Helper()
+		if err := os.RemoveAll(s.dir); err != nil {
+			s.t.Fatal(err)
+		}
+		if err := os.CopyFS(s.dir, os.DirFS(kept)); err != nil {
+			s.t.Fatal(err)
+		}
 	}
 }
 

@@ -69,3 +69,11 @@ func (w *Wire) Cut() {
 
 // Mend ends all disturbances. Connections that have lost something are closed.
 func (w *Wire) Mend() { w.proxy.Toxics.ResetToxics(w.t.Context()) }
+
+// Lead closes all connections and lets the wire lead to another server from now on.
+func (w *Wire) Lead(to *Server) {
+	w.t.Helper()
+	if err := w.proxy.Update(&toxiproxy.Proxy{Listen: w.proxy.Listen, Upstream: to.Addr(), Enabled: true}); err != nil {
+		w.t.Fatalf("leading a wire to %s: %v", to.Addr(), err)
+	}
+}
