@@ -49,6 +49,9 @@ func (g *Gateway) figures() metrics.State {
 		s.Alarms = append(s.Alarms, metrics.AlarmState{Tenant: a.Tenant, Alarm: a.Name, Subject: a.Subject})
 	}
 	s.Privacy = metrics.PrivacyState(g.privacy.Stats())
+	if a := g.archive.Load(); a != nil {
+		s.Archive = metrics.ArchiveState(a.Stats())
+	}
 	if g.notary != nil {
 		h := g.notary.Health()
 		if !h.SealedAt.IsZero() {

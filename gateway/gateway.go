@@ -29,6 +29,7 @@ import (
 	"turnout/gateway/admin"
 	"turnout/gateway/alarm"
 	"turnout/gateway/api"
+	"turnout/gateway/archive"
 	"turnout/gateway/audit"
 	"turnout/gateway/audit/notary"
 	"turnout/gateway/config"
@@ -41,6 +42,7 @@ import (
 	"turnout/gateway/pipeline"
 	"turnout/gateway/privacy"
 	"turnout/gateway/queue"
+	"turnout/gateway/store"
 	"turnout/gateway/vault"
 	"turnout/rules/signal"
 )
@@ -61,6 +63,8 @@ type Options struct {
 	Faults fault.Injector
 	// Fatal is called when the process must not go on: the disk gave back an error on a synchronous write.
 	Fatal func(error)
+
+	damaged func(store.Ref, error) // told by the store of an archived part that cannot be read; set by New
 }
 
 // Gateway is a node.
@@ -82,6 +86,7 @@ type Gateway struct {
 	rules    *ruleWatch
 	now      func() time.Time
 	privacy  *privacy.Privacy
+	archive  atomic.Pointer[archive.Archiver] // of a store that archives
 	policies policies
 	people   people
 	looked   func(tenant, outcome string, took time.Duration)
@@ -130,6 +135,7 @@ func New(ctx context.Context, o Options) (_ *Gateway, err error) {
 		return nil, err
 	}
 	ids := id.NewSource(o.Rand, o.Now)
+	o.damaged = g.damaged
 	if g.store, err = openStore(ctx, o, cfg, g.root, ids, toServe, g.reconciled); err != nil {
 		return nil, fmt.Errorf("opening the store %s: %w", storeName(cfg), err)
 	}
@@ -189,6 +195,7 @@ func New(ctx context.Context, o Options) (_ *Gateway, err error) {
 		Store: g.store, Blobs: g.store.blobs, IDs: ids, Now: o.Now, Policy: g.policies.of, Forget: g.forget, Faults: o.Faults,
 		Log: o.Log.With("component", "privacy"),
 	})
+	g.newArchiver(ids)
 	g.queue, err = queue.New(queue.Options{
 		Pipeline: g.pipeline, Store: g.store, Directory: &g.people, IDs: ids, Now: o.Now, Faults: o.Faults,
 		Key: derive(g.root, "queue", "idempotency"), Blobs: g.store.blobs, Dead: g.dead, Log: o.Log.With("component", "queue"),

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"turnout/adapters/message"
+	"turnout/gateway/archive"
 	"turnout/gateway/audit"
 	"turnout/gateway/config"
 	"turnout/gateway/id"
@@ -44,6 +45,34 @@ func (g *Gateway) forget(t store.Tenant, p *message.Profile) {
 	if l := g.lookups()[t.Name()]; l != nil {
 		l.Forget(p)
 	}
+}
+
+// newArchiver builds what moves closed conversations out of the store's rows, where the store can.
+func (g *Gateway) newArchiver(ids *id.Source) {
+	s, ok := g.store.Store.(archive.Store)
+	if !ok {
+		return
+	}
+	a := archive.New(archive.Options{
+		Store: s, After: g.cfg.Store.ArchiveAfter, IDs: ids, Now: g.now, Board: g.rules.board, Log: g.log.With("component", "archive"),
+	})
+	g.archive.Store(a)
+}
+
+// runArchive archives until ctx ends.
+func (g *Gateway) runArchive(ctx context.Context) {
+	if a := g.archive.Load(); a != nil {
+		a.Run(ctx)
+	}
+}
+
+// damaged is told by the store of a conversation of which an archived part cannot be read.
+func (g *Gateway) damaged(r store.Ref, err error) {
+	if a := g.archive.Load(); a != nil {
+		a.Damaged(r, err)
+		return
+	}
+	g.log.Error("reading an archived conversation", "tenant", r.Tenant.Name(), "conversation", r.ID, "err", err)
 }
 
 // StorageLine is a line about a backup, a restore or a check: how far it has come, or with Done what came of it.

@@ -103,6 +103,7 @@ func storeName(cfg *config.Config) string {
 func nodeRedisOptions(o Options, cfg *config.Config, root []byte, ids *id.Source) (redis.Options, error) {
 	ro, err := redisOptions(o, cfg)
 	ro.Root, ro.IDs, ro.Now, ro.Faults, ro.Log, ro.FS = root, ids, o.Now, o.Faults, o.Log.With("component", "store"), o.FS
+	ro.Damaged = o.damaged
 	return ro, err
 }
 

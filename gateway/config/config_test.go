@@ -279,3 +279,28 @@ func TestExamples(t *testing.T) {
 		}
 	}
 }
+
+// TestArchiveAfter: what is closed is archived after a week where nothing else is said, on a Redis store only, and "0s" is
+// never.
+func TestArchiveAfter(t *testing.T) {
+	for store, want := range map[string]time.Duration{
+		"{kind: embedded}":                                       0,
+		"{kind: redis, address: \"r:6379\"}":                     7 * 24 * time.Hour,
+		"{kind: redis, address: \"r:6379\", archive_after: 36h}": 36 * time.Hour,
+		"{kind: redis, address: \"r:6379\", archive_after: 0s}":  0,
+		"{kind: redis, address: \"r:6379\", archive_after: 30d}": 30 * 24 * time.Hour,
+	} {
+		dir := t.TempDir()
+		file := filepath.Join(dir, "turnout.yaml")
+		if err := os.WriteFile(file, []byte("data: data\nroot_key: file:k\naudit: {signing_key: file:k}\nresources: []\nstore: "+store+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c, err := config.Load(file)
+		if err != nil {
+			t.Fatalf("%s: %v", store, err)
+		}
+		if c.Store.ArchiveAfter != want {
+			t.Errorf("%s: %v, want %v", store, c.Store.ArchiveAfter, want)
+		}
+	}
+}

@@ -59,7 +59,13 @@ type Store struct {
 	AllowUnsafe bool `yaml:"allow_unsafe"`
 	// Blobs is the folder of attachments, which all nodes need; DATA/blobs by default. In the file it may be relative to it.
 	Blobs string `yaml:"blobs"`
+	// ArchiveAfter is how long a conversation has been closed when it is moved out of the server's memory into files beside
+	// the blobs; 7 days by default, 0 for never.
+	ArchiveAfter time.Duration `yaml:"archive_after"`
 }
+
+// archiveAfter is the default of Store.ArchiveAfter: by then most of those who come back have come.
+const archiveAfter = 7 * 24 * time.Hour
 
 // resolve makes folders that are relative to the settings file in dir what they are for the process.
 func (s *Settings) resolve(dir string) {
@@ -233,7 +239,7 @@ func (l *loader) checkSettings(whole Section, s *Settings) {
 }
 
 // redisKeys are those of a store's settings that only a Redis store has.
-var redisKeys = []string{"address", "sentinels", "master", "cluster", "username", "password", "tls", "prefix", "wait", "allow_unsafe", "blobs"}
+var redisKeys = []string{"address", "sentinels", "master", "cluster", "username", "password", "tls", "prefix", "wait", "allow_unsafe", "blobs", "archive_after"}
 
 // mostReplicas bounds how many replicas can be waited for.
 const mostReplicas = 16
@@ -264,6 +270,9 @@ func (l *loader) checkStore(store Section, s *Store) {
 	}
 	if s.Prefix != "" && !prefixForm.MatchString(s.Prefix) {
 		l.faults.add(store.find("prefix"), "prefix must be 1 to 64 letters, digits, colons, underscores, dots and hyphens")
+	}
+	if store.sub("archive_after").node == nil {
+		s.ArchiveAfter = archiveAfter
 	}
 	if s.Wait < 0 || s.Wait > mostReplicas {
 		l.faults.add(store.find("wait"), "wait must lie between 0 and %d", mostReplicas)

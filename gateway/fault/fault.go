@@ -57,6 +57,13 @@ const (
 	RetentionExpired Point = "retention.expired" // a conversation's time was over and it is destroyed
 )
 
+// The points of archiving a conversation.
+const (
+	ArchiveBegun    Point = "archive.begun"    // the segments that are being made are written down, none is stored
+	ArchiveStored   Point = "archive.stored"   // they are durable, and their rows are still there
+	ArchiveRecorded Point = "archive.recorded" // their rows are gone, which nobody has counted
+)
+
 // VersionBuilt is a version of a document that is to be written: nothing of it is durable.
 const VersionBuilt Point = "version.built"
 
@@ -72,6 +79,9 @@ func Points() []Point {
 func Erasures() []Point {
 	return []Point{ErasureJournaled, ErasureWiped, ErasureErased, ErasureScrubbed}
 }
+
+// Archives lists those of archiving a conversation.
+func Archives() []Point { return []Point{ArchiveBegun, ArchiveStored, ArchiveRecorded} }
 
 // Sends lists those of a message for a push channel.
 func Sends() []Point { return []Point{SendLeased, SendMade, SendSettled} }

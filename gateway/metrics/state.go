@@ -27,6 +27,15 @@ type State struct {
 	Alarms []AlarmState
 	// Privacy counts since the start of the process.
 	Privacy PrivacyState
+	// Archive counts since the start of the process.
+	Archive ArchiveState
+}
+
+// ArchiveState counts what was moved out of the store's rows.
+type ArchiveState struct {
+	// Conversations, and Events of them; Before is what they took as rows, After what they take as files, in bytes.
+	Conversations, Events int64
+	Before, After         int64
 }
 
 // PrivacyState counts what was destroyed.
@@ -107,6 +116,7 @@ type collector struct {
 	sealed, unsent                    *prometheus.Desc
 	alarm                             *prometheus.Desc
 	erasures, retained                *prometheus.Desc
+	archived, archivedBytes           *prometheus.Desc
 }
 
 func newCollector(state func() State) *collector {
@@ -146,6 +156,8 @@ func newCollector(state func() State) *collector {
 	c.alarm = desc("turnout_alarm", "1 for each thing that is wrong although the node serves, such as a rule that is left out.", "tenant", "alarm", "subject")
 	c.erasures = desc("turnout_erasures_total", "Erasures of persons, by how far they have come.", "state")
 	c.retained = desc("turnout_retention_expired_total", "Conversations that lost something because its time was over, by what.", "class")
+	c.archived = desc("turnout_archive_moved_total", "What was moved out of the store's rows into the archive: conversations and their events.", "what")
+	c.archivedBytes = desc("turnout_archive_bytes_total", "What was moved, in bytes: before, as rows, and after, as files.", "side")
 	return c
 }
 
@@ -224,6 +236,10 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	count(c.retained, p.Messages, "messages")
 	count(c.retained, p.Attachments, "attachments")
 	count(c.retained, p.Figures, "figures")
+	count(c.archived, s.Archive.Conversations, "conversations")
+	count(c.archived, s.Archive.Events, "events")
+	count(c.archivedBytes, s.Archive.Before, "before")
+	count(c.archivedBytes, s.Archive.After, "after")
 	for _, a := range s.Alarms {
 		gauge(c.alarm, 1, a.Tenant, a.Alarm, a.Subject)
 	}

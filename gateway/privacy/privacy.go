@@ -34,6 +34,7 @@ import (
 	"turnout/gateway/conversation"
 	"turnout/gateway/fault"
 	"turnout/gateway/id"
+	"turnout/gateway/leased"
 	"turnout/gateway/store"
 )
 
@@ -133,46 +134,12 @@ func (p *Privacy) Sweep(ctx context.Context) (err error) {
 	}
 	var errs []error
 	for _, t := range tenants {
-		errs = append(errs, p.underLease(ctx, t, func(ctx context.Context) error {
+		errs = append(errs, leased.Run(ctx, p.o.Store, leased.Job{Tenant: t, Name: job, Token: store.Token(p.o.IDs.Token()), For: jobLease}, p.o.Now, func(ctx context.Context) error {
 			return errors.Join(p.erasures(ctx, t), p.retain(ctx, t))
 		}))
 	}
 	// What a process has left behind between a commit and its scrub, and what was taken away of holds.
 	return errors.Join(append(errs, p.o.Store.Scrub(ctx))...)
-}
-
-// underLease runs f while the tenant's job is this caller's.
-func (p *Privacy) underLease(ctx context.Context, t store.Tenant, f func(context.Context) error) error {
-	token := store.Token(p.o.IDs.Token())
-	take := func() error { return p.o.Store.LeaseJob(ctx, t, job, token, p.o.Now().Add(jobLease).UnixMilli()) }
-	if err := take(); err != nil {
-		if errors.Is(err, store.ErrStale) {
-			return nil
-		}
-		return err
-	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		tick := time.NewTicker(jobLease / 4)
-		defer tick.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-				if err := take(); err != nil {
-					cancel(err)
-					return
-				}
-			}
-		}
-	}()
-	err := f(ctx)
-	cancel(nil)
-	<-done
-	return errors.Join(err, p.o.Store.DropJob(context.WithoutCancel(ctx), t, job, token))
 }
 
 // kick lets Run look at once.

@@ -51,7 +51,8 @@ type Run struct {
 	Messages      int `json:"messages"`
 	Attachments   int `json:"attachments"`
 	Figures       int `json:"figures"`
-	// Held were kept by a hold, Unfinished because they are open or must reach a person, though their time was over.
+	// Held were kept by a hold, Unfinished because they are open, must reach a person, or cannot be read, though their time
+	// was over.
 	Held       int `json:"held"`
 	Unfinished int `json:"unfinished"`
 }
@@ -197,7 +198,13 @@ func (p *Privacy) retainOne(ctx context.Context, r store.Ref, policy Policy, hol
 		return nil
 	case messages:
 		if !run.DryRun {
-			if err := p.expire(ctx, r, policy, run.At); err != nil {
+			err := p.expire(ctx, r, policy, run.At)
+			if errors.Is(err, store.ErrArchive) { // its figures cannot be kept: it waits until somebody mends it
+				p.o.Log.Error("keeping in time: a conversation is left as it is", "conversation", r.ID, "err", err)
+				run.Unfinished++
+				return nil
+			}
+			if err != nil {
 				return settled(err)
 			}
 		}

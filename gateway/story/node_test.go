@@ -387,7 +387,12 @@ func (n *node) agent(name string) *client { return newClient(n.base, n.keys[name
 
 // events reads everything a customer may see, through the stream, until the visible sequence reaches upTo.
 func (c *client) events(ctx context.Context, upTo uint64) ([]visible, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+"/v1/web/shop.web/events?after=", nil)
+	return c.after(ctx, "", func(v visible) bool { return v.VSeq >= upTo })
+}
+
+// after reads what a customer may see after a cursor, through the stream, until the last that is wanted.
+func (c *client) after(ctx context.Context, cursor string, last func(visible) bool) ([]visible, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+"/v1/web/shop.web/events?after="+cursor, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -413,11 +418,11 @@ func (c *client) events(ctx context.Context, upTo uint64) ([]visible, error) {
 			continue
 		}
 		all = append(all, v)
-		if v.VSeq >= upTo {
+		if last(v) {
 			return all, nil
 		}
 	}
-	return all, fmt.Errorf("the stream ended at %d of %d: %w", len(all), upTo, lines.Err())
+	return all, fmt.Errorf("the stream ended after %d: %w", len(all), lines.Err())
 }
 
 func longCtx(t *testing.T, d time.Duration) context.Context {

@@ -28,33 +28,69 @@ func (s *Store) Entries(ctx context.Context, t store.Tenant, chain string, after
 	if err := s.enter(ctx); err != nil {
 		return nil, err
 	}
-	key := s.keys.own(t, "a")
-	var there *goredis.IntCmd
-	state := ""
-	if chain != "" {
-		r := store.Ref{Tenant: t, ID: chain}
-		p, err := home(r)
-		if err != nil {
-			return nil, err
-		}
-		key, state = s.keys.conversation(p, r, "a"), s.keys.conversation(p, r, "s")
-	}
 	if after == math.MaxUint64 || limit <= 0 {
 		return nil, nil
 	}
+	if chain != "" {
+		return s.entriesOf(ctx, store.Ref{Tenant: t, ID: chain}, after, limit)
+	}
 	var cmd *goredis.XMessageSliceCmd
 	if err := s.db.run(ctx, reading, func(p goredis.Pipeliner) {
-		if state != "" {
-			there = p.Exists(ctx, state)
-		}
-		cmd = p.XRangeN(ctx, key, entryID(after+1), "+", int64(limit))
+		cmd = p.XRangeN(ctx, s.keys.own(t, "a"), entryID(after+1), "+", int64(limit))
 	}); err != nil {
 		return nil, err
 	}
-	if there != nil && there.Val() == 0 {
+	return bodies(cmd.Val())
+}
+
+// entriesOf returns entries of a conversation's chain: those that are archived, and behind them those in the stream.
+func (s *Store) entriesOf(ctx context.Context, r store.Ref, after uint64, limit int) (out [][]byte, err error) {
+	p, err := home(r)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := s.tenant(ctx, r.Tenant)
+	if keys == nil || err != nil {
+		return nil, errors.Join(err, notFound(keys == nil))
+	}
+	state := s.keys.conversation(p, r, "s")
+	var there *goredis.IntCmd
+	var cmd *goredis.XMessageSliceCmd
+	var archived *goredis.StringCmd
+	// The list of what is archived is read last: what is no longer in the stream is in it.
+	if err := s.db.run(ctx, reading, func(pipe goredis.Pipeliner) {
+		there = pipe.Exists(ctx, state)
+		cmd = pipe.XRangeN(ctx, s.keys.conversation(p, r, "a"), entryID(after+1), "+", int64(limit))
+		archived = pipe.HGet(ctx, state, "aa")
+	}); err != nil {
+		return nil, err
+	}
+	if there.Val() == 0 {
 		return nil, store.ErrNotFound
 	}
-	return bodies(cmd.Val())
+	h, err := decodeShelf([]byte(archived.Val()))
+	if err != nil {
+		return nil, err
+	}
+	if after < h.to() {
+		if out, err = s.archivedEntries(ctx, keys, p, r, &h, after, limit); err != nil {
+			return nil, err
+		}
+		after += uint64(len(out))
+	}
+	for _, m := range cmd.Val() {
+		if n, _ := splitID(m.ID); n <= after { // it was archived since it was read
+			continue
+		}
+		body, err := bodies([]goredis.XMessage{m})
+		if err != nil {
+			return nil, err
+		}
+		if len(out) < limit {
+			out = append(out, body...)
+		}
+	}
+	return out, nil
 }
 
 // bodies are the values of stream entries.

@@ -45,6 +45,8 @@ type checker struct {
 	lists lists
 	// views is where the conversations with people stand by their own words.
 	views map[store.Tenant]map[string]place
+	// closed are the conversations of the tenant that are listed to be archived.
+	closed map[string]bool
 }
 
 func (c *checker) fault(format string, args ...any) {
@@ -109,6 +111,9 @@ func (c *checker) tenant(ctx context.Context, t store.Tenant) error {
 		}); err != nil {
 			return err
 		}
+	}
+	if err := c.resting(ctx, t); err != nil {
+		return err
 	}
 	heads := map[string]audit.Head{}
 	last, err := c.checkpoints(ctx, t, heads)
@@ -178,26 +183,44 @@ func (c *checker) conversation(ctx context.Context, r store.Ref, t *seal.Tenant,
 	switch {
 	case errors.Is(err, store.ErrUnavailable):
 		return err
+	case errors.Is(err, errLog):
+		if now, again := s.load(ctx, r); again != nil || now == nil || now.shelf.to() != rec.shelf.to() {
+			return c.again(ctx, r, t, paths, heads, newest) // it was archived, or erased, meanwhile
+		}
+		fallthrough
 	case err != nil:
 		fault("log: %v", err)
-		return nil
+		return c.demanded(ctx, rec, t, paths, fault)
+	}
+	if folded.Seq > rec.state.Seq {
+		return c.again(ctx, r, t, paths, heads, newest) // it has moved on meanwhile
 	}
 	c.rep.Events += len(events)
-	if folded.Seq > rec.state.Seq {
-		return c.conversation(ctx, r, t, paths, heads, newest) // it has moved on meanwhile
-	}
 	if a, b := asJSON(&folded), asJSON(rec.state); !bytes.Equal(a, b) {
 		fault("the fold of the log is not the state")
 	}
 	if err := c.chain(ctx, rec, events, heads[r.ID], newest, fault); err != nil {
 		return err
 	}
+	if err := c.rests(ctx, rec, fault); err != nil {
+		return err
+	}
 	return c.demanded(ctx, rec, t, paths, fault)
+}
+
+// again checks a conversation once more: it is counted once.
+func (c *checker) again(ctx context.Context, r store.Ref, t *seal.Tenant, paths map[string]bool, heads map[string]audit.Head, newest uint64) error {
+	c.rep.Conversations--
+	return c.conversation(ctx, r, t, paths, heads, newest)
 }
 
 // erased verifies the chain of a conversation of which nothing else is left.
 func (c *checker) erased(ctx context.Context, r store.Ref) error {
 	entries, err := c.s.Entries(ctx, r.Tenant, r.ID, 0, 1<<31)
+	if errors.Is(err, store.ErrArchive) {
+		c.fault("conversation %s: audit: %v", r.ID, err)
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -230,7 +253,7 @@ func (c *checker) log(ctx context.Context, rec *record, folded *conversation.Sta
 	if err != nil {
 		return nil, err
 	}
-	err = log.from(ctx, "-", func(row logRow) (bool, error) {
+	err = log.from(ctx, 1, func(row logRow) (bool, error) {
 		if row.first != folded.Seq+1 || row.seen != folded.VSeq {
 			return false, fmt.Errorf("the row of event %d follows event %d and visible sequence %d, not %d", row.first, folded.Seq, row.seen, folded.VSeq)
 		}
@@ -259,6 +282,10 @@ func (c *checker) log(ctx context.Context, rec *record, folded *conversation.Sta
 // the last checkpoint is marked for the next one.
 func (c *checker) chain(ctx context.Context, rec *record, events []audit.Event, covered audit.Head, newest uint64, fault func(string, ...any)) error {
 	entries, err := c.s.Entries(ctx, rec.ref.Tenant, rec.ref.ID, 0, 1<<31)
+	if errors.Is(err, store.ErrArchive) {
+		fault("audit: %v", err)
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -448,7 +475,7 @@ func (c *checker) checkpoints(ctx context.Context, t store.Tenant, heads map[str
 			name = ""
 		}
 		entries, err := c.s.Entries(ctx, t, name, h.N-1, 1)
-		if err != nil && !errors.Is(err, store.ErrNotFound) {
+		if err != nil && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrArchive) {
 			return 0, err
 		}
 		if len(entries) != 1 || sha256.Sum256(entries[0]) != h.Hash {

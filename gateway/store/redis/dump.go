@@ -451,7 +451,7 @@ func (d *inPart) conversation(r store.Ref, a answered) error {
 			return err
 		}
 	}
-	return d.files(r, false, i.Detached)
+	return d.files(r, false, append(slices.Clone(i.Detached), rec.shelf.names()...))
 }
 
 func (d *inPart) erasure(r store.Ref, a answered) (err error) {
@@ -479,7 +479,7 @@ func (d *inPart) log(rec *record) error {
 	}
 	var last, seen uint64
 	var given error // of f's own
-	err = log.from(d.ctx, "-", func(row logRow) (bool, error) {
+	err = log.from(d.ctx, 1, func(row logRow) (bool, error) {
 		if row.first != last+1 || row.seen != seen {
 			return false, errLog
 		}
@@ -506,10 +506,23 @@ func (d *inPart) log(rec *record) error {
 	return nil
 }
 
+// entries gives the entries of a chain, archived or not.
 func (d *inPart) entries(r store.Ref) error {
-	return d.stream(d.keys.conversation(d.part, r, "a"), func(n uint64, body []byte) error {
-		return d.f(transfer.Entry{Ref: r, N: n, Body: body})
-	})
+	for n := uint64(0); ; {
+		page, err := d.entriesOf(d.ctx, r, n, rowsAtOnce)
+		if err != nil {
+			return unreadable(transfer.Entry{Ref: r, N: n + 1}, err)
+		}
+		for _, body := range page {
+			n++
+			if err := d.f(transfer.Entry{Ref: r, N: n, Body: body}); err != nil {
+				return err
+			}
+		}
+		if len(page) < rowsAtOnce {
+			return nil
+		}
+	}
 }
 
 func (d *inPart) attachments(rec *record, rows map[string]string) error {
@@ -531,7 +544,7 @@ func (d *inPart) attachments(rec *record, rows map[string]string) error {
 	return nil
 }
 
-// files gives the files of a conversation, but those that are to be destroyed.
+// files gives the files of a conversation, but those that are to be destroyed and those whose rows were given.
 func (d *dump) files(r store.Ref, early bool, but []string) error {
 	names, err := d.blobs.files.Names(d.ctx, r.Tenant.Name(), r.ID)
 	if err != nil {

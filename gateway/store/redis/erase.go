@@ -52,7 +52,7 @@ func (w *write) erase() error {
 	for _, kind := range []string{"l", "f", "o"} {
 		t.del(w.key(kind))
 	}
-	for _, field := range []string{"v", "ops", "st", "lt", "lx", "at", "ax", "ov"} {
+	for _, field := range []string{"v", "ops", "st", "lt", "lx", "at", "ax", "ov", "al"} {
 		t.hdel(w.key("s"), field)
 	}
 	t.hset(w.key("s"), "ah", encodeHead(w.now.head))
@@ -70,6 +70,7 @@ func (w *write) erase() error {
 	}
 	t.zrem(s.keys.part(w.p, "o"), dueMember(r, 0, was.From.Channel))
 	t.srem(s.keys.part(w.p, "q"), member(r))
+	t.zadd(s.keys.ofTenant(w.p, r.Tenant, "y"), s.now(), r.ID) // for its chain
 	for _, m := range paths(w.t, r, w.was, was) {
 		t.zrem(s.keys.ofTenant(w.p, r.Tenant, "p"), m)
 	}

@@ -404,6 +404,8 @@ func (t *Target) erasure(ctx context.Context, i transfer.Erasure) (err error) {
 	i.Stone.Pending = false // a mark says so
 	list := s.keys.ofTenant(t.part, r.Tenant, "c")
 	t.command(len(list), func(p goredis.Pipeliner) { p.ZAdd(ctx, list, goredis.Z{Member: r.ID}) })
+	resting := s.keys.ofTenant(t.part, r.Tenant, "y")
+	t.command(len(resting), func(p goredis.Pipeliner) { p.ZAdd(ctx, resting, goredis.Z{Score: float64(i.Stone.At), Member: r.ID}) })
 	t.hset(ctx, s.keys.conversation(t.part, r, "s"), "ah", encodeHead(i.Head))
 	return t.sealed(ctx, t.keys, s.keys.ofTenant(t.part, r.Tenant, "b"), r.ID, nil, i.Stone)
 }

@@ -14,7 +14,8 @@ import (
 // can touch all of it. T is a tenant, C a conversation, {p} a partition's tag; every key begins with the store's prefix.
 //
 //	{p}T/C:s            state: hash of v version, ops marks of the last operations, ah end of the audit chain, st sealed
-//	                    state; lt, lx lease and its end; at, ax send attempt and its end; ov version of the outbox
+//	                    state; lt, lx lease and its end; at, ax send attempt and its end; ov version of the outbox;
+//	                    al, aa what of the log and of the audit entries is archived
 //	{p}T/C:l            log: stream of the events of a step from seq on, id <seq>-1
 //	{p}T/C:a            audit entries: stream, id <n>-1
 //	{p}T/C:f            attachments: hash by id
@@ -23,6 +24,7 @@ import (
 //	{p}T/i              identities: hash from address to conversation
 //	{p}T/c              conversations: sorted set, all with score 0
 //	{p}T/p              access paths: sorted set of kind, hash, time, conversation
+//	{p}T/y              closed and not archived: sorted set of conversations by when they came to rest
 //	{p}T/m              chains that grew since the last checkpoint: set
 //	{p}T/b {p}T/z       tombstones: hash by conversation; what is still to be scrubbed: set
 //	{p}T/D {p}T/E       dead letters: sorted set of time and row, hash by row

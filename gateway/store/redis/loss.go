@@ -327,6 +327,16 @@ func (s *Store) borneOut(ctx context.Context, c *change, t store.Tenant, heads [
 		for i, h := range page {
 			asked++
 			rows, err := bodies(cmds[i].Val())
+			if err == nil && len(rows) == 0 && h.Chain != t.Name() {
+				// It may be archived. A file that cannot be read says nothing of what the server has lost.
+				rows, err = s.Entries(ctx, t, h.Chain, h.N-1, 1)
+				if errors.Is(err, store.ErrArchive) {
+					continue
+				}
+				if err != nil && unusable(ctx, err) {
+					return asked, right, err
+				}
+			}
 			switch {
 			case err == nil && len(rows) == 1 && sha256.Sum256(rows[0]) == h.Hash:
 				continue

@@ -14,6 +14,7 @@ import (
 
 	"turnout/gateway/fault"
 	"turnout/gateway/id"
+	"turnout/gateway/store"
 	"turnout/gateway/store/blob"
 )
 
@@ -63,6 +64,8 @@ type Options struct {
 	// Reconciled, unless it is nil, is told what came of it when a server wrote under another history: after a failover, or a
 	// restart of the server. It must not block.
 	Reconciled func(Reconciled)
+	// Damaged, unless it is nil, is told of a conversation of which an archived part cannot be read. It must not block.
+	Damaged func(r store.Ref, err error)
 
 	// Dedupe is how long message ids are known. A store keeps the values that it was made with.
 	Dedupe Dedupe

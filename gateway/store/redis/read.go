@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -43,11 +44,12 @@ func parseSpan(first uint64, row []byte) (sp span, rest []byte, err error) {
 	return sp, row, nil
 }
 
-// logRow is a row as it was read.
+// logRow is a row as it was read. One from an archived segment is open already: plain is what was sealed.
 type logRow struct {
 	span
 	id            string
 	clear, sealed []byte
+	plain         []byte
 }
 
 func logRowOf(m goredis.XMessage) (r logRow, err error) {
@@ -63,11 +65,14 @@ func logRowOf(m goredis.XMessage) (r logRow, err error) {
 	return r, err
 }
 
-// logReader reads the rows of one conversation's log.
+// logReader reads the rows of one conversation's log: those in segments, and behind them those in the stream.
 type logReader struct {
 	s   *Store
 	rec *record
 	key string
+
+	piece int // whose rows were read last
+	rows  []logRow
 }
 
 func (s *Store) readLog(rec *record) (*logReader, error) {
@@ -77,9 +82,9 @@ func (s *Store) readLog(rec *record) (*logReader, error) {
 
 // events opens a row and calls f with each of its events until f returns false. encoded is f's to keep.
 func (l *logReader) events(r logRow, f func(seq, vseq uint64, encoded []byte) (bool, error)) error {
-	b, err := l.rec.key.Open(nil, aad(l.key, []byte(r.id), r.clear), r.sealed)
+	b, err := l.open(r)
 	if err != nil {
-		return fmt.Errorf("reading log row: %w", err)
+		return err
 	}
 	for seq := r.first; seq <= r.last; seq++ {
 		vseq, w := binary.Uvarint(b)
@@ -103,6 +108,18 @@ func (l *logReader) events(r logRow, f func(seq, vseq uint64, encoded []byte) (b
 	return nil
 }
 
+// open returns the events of a row as they stand in it.
+func (l *logReader) open(r logRow) ([]byte, error) {
+	if r.plain != nil {
+		return r.plain, nil
+	}
+	b, err := l.rec.key.Open(nil, aad(l.key, []byte(r.id), r.clear), r.sealed)
+	if err != nil {
+		return nil, fmt.Errorf("reading log row: %w", err)
+	}
+	return b, nil
+}
+
 // decodeLogged decodes the event that stands in a log row as number seq.
 func decodeLogged(seq uint64, encoded []byte) (conversation.Event, error) {
 	e, err := conversation.DecodeLogged(encoded)
@@ -113,7 +130,15 @@ func decodeLogged(seq uint64, encoded []byte) (conversation.Event, error) {
 }
 
 // at returns the row that holds event seq, which the state says is there.
-func (l *logReader) at(ctx context.Context, seq uint64) (logRow, error) {
+func (l *logReader) at(ctx context.Context, seq uint64) (row logRow, err error) {
+	if h := &l.rec.shelf; seq <= h.to() {
+		rows, err := l.archivedRows(ctx, h.find(seq))
+		if err != nil {
+			return row, err
+		}
+		i, _ := slices.BinarySearchFunc(rows, seq, func(r logRow, seq uint64) int { return cmp.Compare(r.last, seq) })
+		return rows[i], nil
+	}
 	var cmd *goredis.XMessageSliceCmd
 	if err := l.s.db.run(ctx, reading, func(p goredis.Pipeliner) { cmd = p.XRevRangeN(ctx, l.key, logID(seq), "-", 1) }); err != nil {
 		return logRow{}, err
@@ -121,7 +146,7 @@ func (l *logReader) at(ctx context.Context, seq uint64) (logRow, error) {
 	if len(cmd.Val()) != 1 {
 		return logRow{}, errLog
 	}
-	row, err := logRowOf(cmd.Val()[0])
+	row, err = logRowOf(cmd.Val()[0])
 	if err == nil && row.last < seq {
 		err = errLog
 	}
@@ -131,68 +156,135 @@ func (l *logReader) at(ctx context.Context, seq uint64) (logRow, error) {
 // rowsAtOnce is how many rows are read at a time.
 const rowsAtOnce = 128
 
-// from calls f with the rows from the one with id on, until f returns false or the log ends.
-func (l *logReader) from(ctx context.Context, id string, f func(logRow) (bool, error)) error {
+// from calls f with the rows from the one that begins with event first on, until f returns false or the log ends. It ends
+// where the state says, or behind it.
+func (l *logReader) from(ctx context.Context, first uint64, f func(logRow) (bool, error)) error {
+	h, next := &l.rec.shelf, first
+	for i := h.find(first); i < len(h.pieces); i++ {
+		rows, err := l.archivedRows(ctx, i)
+		if err != nil {
+			return err
+		}
+		for _, row := range rows {
+			if row.first < first {
+				continue
+			}
+			if more, err := f(row); !more || err != nil {
+				return err
+			}
+			next = row.last + 1
+		}
+	}
 	var last *logRow
-	for {
+	for id := logID(next); ; {
 		var cmd *goredis.XMessageSliceCmd
 		if err := l.s.db.run(ctx, reading, func(p goredis.Pipeliner) { cmd = p.XRangeN(ctx, l.key, id, "+", rowsAtOnce) }); err != nil {
 			return err
 		}
 		for _, m := range cmd.Val() {
 			row, err := logRowOf(m)
-			if err == nil && last != nil && (row.first != last.last+1 || row.seen != last.upTo) {
+			if err == nil && (row.first != next || last != nil && row.seen != last.upTo) {
 				err = errLog
 			}
 			if err != nil {
 				return err
 			}
-			last = &row
+			last, next = &row, row.last+1
 			if more, err := f(row); !more || err != nil {
 				return err
 			}
 		}
 		if len(cmd.Val()) < rowsAtOnce {
-			return nil
+			break
 		}
 		id = "(" + last.id
 	}
+	if next <= l.rec.state.Seq {
+		return errLog
+	}
+	return nil
 }
 
 // Log implements store.Conversations.
-func (s *Store) Log(ctx context.Context, r store.Ref, after uint64, limit int) ([]conversation.Event, error) {
-	rec, err := s.existing(ctx, r)
-	if err != nil || limit <= 0 || after >= rec.state.Seq {
-		return nil, err
-	}
-	log, err := s.readLog(rec)
-	if err != nil {
-		return nil, err
-	}
-	row, err := log.at(ctx, after+1)
-	if err != nil {
-		return nil, err
-	}
-	return log.collect(ctx, row, limit, func(seq, _ uint64) bool { return seq > after })
+func (s *Store) Log(ctx context.Context, r store.Ref, after uint64, limit int) (events []conversation.Event, err error) {
+	err = s.reading(ctx, r, func(rec *record) error {
+		events = nil
+		if limit <= 0 || after >= rec.state.Seq {
+			return nil
+		}
+		log, err := s.readLog(rec)
+		if err != nil {
+			return err
+		}
+		row, err := log.at(ctx, after+1)
+		if err != nil {
+			return err
+		}
+		events, err = log.collect(ctx, row, limit, func(seq, _ uint64) bool { return seq > after })
+		return err
+	})
+	return events, err
 }
 
 // Visible implements store.Conversations.
-func (s *Store) Visible(ctx context.Context, r store.Ref, after uint64, limit int) ([]conversation.Event, error) {
-	rec, err := s.existing(ctx, r)
-	if err != nil || limit <= 0 || after >= rec.state.VSeq {
-		return nil, err
-	}
-	log, err := s.readLog(rec)
-	if err != nil {
-		return nil, err
-	}
-	// Not every event is visible, so the first one above after cannot stand before after+1, nor nearer to the end than
-	// visible ones are missing.
-	low, high := after+1, rec.state.Seq-(rec.state.VSeq-after)+1
-	for low < high {
-		row, err := log.at(ctx, low+(high-low)/2)
+func (s *Store) Visible(ctx context.Context, r store.Ref, after uint64, limit int) (events []conversation.Event, err error) {
+	err = s.reading(ctx, r, func(rec *record) error {
+		events = nil
+		if limit <= 0 || after >= rec.state.VSeq {
+			return nil
+		}
+		log, err := s.readLog(rec)
 		if err != nil {
-			return nil, err
+			return err
+		}
+		row, err := log.visible(ctx, after)
+		if err != nil {
+			return err
+		}
+		events, err = log.collect(ctx, row, limit, func(_, vseq uint64) bool { return vseq > after })
+		return err
+	})
+	return events, err
+}
+
+// reading calls f with a conversation as it is, and again when rows that f did not find had been archived meanwhile.
+func (s *Store) reading(ctx context.Context, r store.Ref, f func(*record) error) error {
+	rec, err := s.existing(ctx, r)
+	if err != nil {
+		return err
+	}
+	for {
+		missed := f(rec)
+		if !errors.Is(missed, errLog) {
+			return missed
+		}
+		now, err := s.existing(ctx, r)
+		if err != nil {
+			return err
+		}
+		if now.shelf.to() == rec.shelf.to() {
+			return missed
+		}
+		rec = now
+	}
+}
+
+// visible returns the row with the first event that is visible after a visible sequence.
+func (l *logReader) visible(ctx context.Context, after uint64) (row logRow, err error) {
+	// Not every event is visible, so it cannot stand before after+1, nor nearer to the end than visible ones are missing.
+	state := l.rec.state
+	low, high := after+1, state.Seq-(state.VSeq-after)+1
+	for i, p := range l.rec.shelf.pieces { // no segment is opened but the one that has it
+		if p.upTo > after {
+			low, high = max(low, l.rec.shelf.from(i)), min(high, p.to)
+			break
+		}
+		low = max(low, p.to+1)
+	}
+	for low < high {
+		row, err := l.at(ctx, low+(high-low)/2)
+		if err != nil {
+			return row, err
 		}
 		if row.upTo > after {
 			high = max(low, row.first)
@@ -200,16 +292,12 @@ func (s *Store) Visible(ctx context.Context, r store.Ref, after uint64, limit in
 			low = row.last + 1
 		}
 	}
-	row, err := log.at(ctx, low)
-	if err != nil {
-		return nil, err
-	}
-	return log.collect(ctx, row, limit, func(_, vseq uint64) bool { return vseq > after })
+	return l.at(ctx, low)
 }
 
 // collect decodes the wanted events of a row and of those behind it: at most limit.
 func (l *logReader) collect(ctx context.Context, row logRow, limit int, want func(seq, vseq uint64) bool) (events []conversation.Event, err error) {
-	err = l.from(ctx, row.id, func(row logRow) (bool, error) {
+	err = l.from(ctx, row.first, func(row logRow) (bool, error) {
 		err := l.events(row, func(seq, vseq uint64, encoded []byte) (bool, error) {
 			if !want(seq, vseq) {
 				return true, nil

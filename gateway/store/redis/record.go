@@ -32,6 +32,8 @@ type record struct {
 	lease, attempt store.Lease
 	outbox         string
 	rows           []outRow // in order
+	// shelf is what of the log is archived, as it was when the record was read.
+	shelf shelf
 }
 
 // marks stand for the last operations of a conversation, the newest last: names are long and would be most of the row.
@@ -165,6 +167,7 @@ const (
 	fAttempt
 	fAttemptEnd
 	fOutbox
+	fShelf
 	fState
 	fKey
 	fRows
@@ -189,6 +192,9 @@ func (s *Store) loaded(cmd *goredis.Cmd, p int, r store.Ref, t *seal.Tenant, kno
 		return nil, err
 	}
 	if rec.head, err = decodeHead([]byte(fields[fHead])); err != nil {
+		return nil, err
+	}
+	if rec.shelf, err = decodeShelf([]byte(fields[fShelf])); err != nil {
 		return nil, err
 	}
 	if known != nil && known.ver == rec.ver && fields[fState] == "" {

@@ -37,10 +37,14 @@ import (
 	"turnout/gateway/store"
 	"turnout/gateway/store/blob"
 	"turnout/gateway/store/seal"
+	"turnout/gateway/store/segment"
 	"turnout/gateway/store/transfer"
 )
 
-var _ store.Store = (*Store)(nil)
+var (
+	_ store.Store   = (*Store)(nil)
+	_ store.Archive = (*Store)(nil)
+)
 
 // Store is a store.Store on Redis. It is safe for concurrent use.
 type Store struct {
@@ -63,7 +67,8 @@ type Store struct {
 	lineage      lineage
 	hints        hints
 	tell         *pile
-	scrubbing    sync.Mutex   // one Scrub at a time
+	scrubbing    sync.Mutex // one Scrub at a time
+	codec        *segment.Codec
 	resolved     atomic.Int64 // when reservations were looked at last, ms
 	blobs        *Blobs
 
@@ -104,7 +109,7 @@ func prepare(o Options) (*Store, error) {
 	}
 	s := &Store{
 		o: o, db: newDB(o), keys: newKeys(o.Prefix), root: root, node: o.IDs.Token(), cache: newCache(o.Cached),
-		work: newSchedule(), timers: newSchedule(),
+		work: newSchedule(), timers: newSchedule(), codec: segment.NewCodec(),
 	}
 	s.tenants.byName = map[string]tenantKeys{}
 	files := o.Files

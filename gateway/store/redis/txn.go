@@ -50,6 +50,15 @@ func (t *txn) guard(why reason, letter, key string, args ...any) {
 	t.guards = append(append(t.guards, letter, t.key(key)), args...)
 }
 
+// same is equal for a value, absent for none.
+func (t *txn) same(why reason, key, field, value string) {
+	if value == "" {
+		t.absent(why, key, field)
+	} else {
+		t.equal(why, key, field, value)
+	}
+}
+
 // equal, absent and past compare a field of a hash: it has the value, there is none, its number is not above or there is
 // none.
 func (t *txn) equal(why reason, key, field string, value any) { t.guard(why, "=", key, field, value) }
@@ -68,6 +77,7 @@ func (t *txn) xadd(key string, id string, v []byte) { t.write("X", key, id, v) }
 func (t *txn) sadd(key string, m any)               { t.write("S", key, m) }
 func (t *txn) srem(key string, m any)               { t.write("T", key, m) }
 func (t *txn) expire(key string, ms int64)          { t.write("P", key, ms) }
+func (t *txn) trim(key string, id string)           { t.write("M", key, id) }
 func (t *txn) del(key string)                       { t.write("K", key) }
 
 // args are the arguments of the script.

@@ -239,6 +239,14 @@ func (w *write) lists() {
 	case was.Open() && !now.Open():
 		t.srem(s.keys.part(p, "q"), member(r))
 	}
+	switch closed := now.Owner.Kind == message.OwnerClosed; {
+	case closed && len(w.st.Events) > 0:
+		t.zadd(s.keys.ofTenant(p, r.Tenant, "y"), w.st.Events[len(w.st.Events)-1].At, r.ID)
+	case closed && w.was == nil: // of another store
+		t.zadd(s.keys.ofTenant(p, r.Tenant, "y"), max(now.ClosedAt, now.ActiveAt), r.ID)
+	case !closed && was.Owner.Kind == message.OwnerClosed:
+		t.zrem(s.keys.ofTenant(p, r.Tenant, "y"), r.ID)
+	}
 	if w.was != nil && was.Contact == now.Contact && was.From == now.From && slices.Equal(was.Tags, now.Tags) {
 		return
 	}

@@ -109,6 +109,7 @@ type Tenant struct {
 	wrap   box
 	docs   box
 	index  macs
+	chains *Content
 	random *entropy
 }
 
@@ -121,8 +122,16 @@ func newTenant(name string, keys []byte, random *entropy) (*Tenant, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Tenant{name: name, wrap: wrap, docs: docs, index: newMACs(keys[KeySize:]), random: random}, nil
+	chains, err := newContent(derive(keys[:KeySize], "turnout tenant chains"), random)
+	if err != nil {
+		return nil, err
+	}
+	return &Tenant{name: name, wrap: wrap, docs: docs, index: newMACs(keys[KeySize:]), chains: chains, random: random}, nil
 }
+
+// Chains returns the key under which audit chains are archived: the tenant's, because they outlast the data keys of their
+// conversations.
+func (t *Tenant) Chains() *Content { return t.chains }
 
 // Name returns the tenant's name.
 func (t *Tenant) Name() string { return t.name }

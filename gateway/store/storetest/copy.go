@@ -130,6 +130,17 @@ func (m *moving) fill(blobs Blobs) {
 	gone := m.step(m.erased, m.load(m.erased), agent("own"), conversation.Wipe{})
 	gone.Keep = []byte("figures")
 	m.commit(gone)
+	if a, ok := m.Store.(store.Archive); ok { // it is copied as if it were not archived
+		past := m.talkedWith(address(8), 3, "")
+		left := m.talkedWith(address(9), 3, "")
+		for _, r := range []store.Ref{past, left} {
+			_, err := a.Archive(ctx, r)
+			m.noErr(err, "archiving")
+		}
+		m.do(past, customer, conversation.Reopen{}, m.inbound(address(8), "back", "one more thing"))
+		m.do(past, system, conversation.Close{Reason: conversation.ReasonIdle})
+		m.do(left, agent("own"), conversation.Wipe{})
+	}
 
 	// Files: of a conversation, one that is to be destroyed, and one that came before its conversation.
 	with := m.open(address(6))

@@ -60,7 +60,7 @@ type Opened struct {
 
 // Run runs the suite. open returns a new, empty store that reads its time from the clock; it closes it with the test.
 func Run(t *testing.T, open func(t *testing.T, c *Clock) Opened) {
-	for _, tc := range []struct {
+	tests := []struct {
 		name string
 		test func(*testing.T, *world)
 	}{
@@ -113,7 +113,18 @@ func Run(t *testing.T, open func(t *testing.T, c *Clock) Opened) {
 		{"jobs", testJobs},
 		{"hints", testHints},
 		{"reopen", testReopen},
-	} {
+	}
+	for _, tc := range archives {
+		tests = append(tests, struct {
+			name string
+			test func(*testing.T, *world)
+		}{tc.name, func(t *testing.T, w *world) {
+			if a, ok := w.Store.(store.Archive); ok {
+				tc.test(t, w, a)
+			}
+		}})
+	}
+	for _, tc := range tests {
 		t.Run(tc.name, func(t *testing.T) {
 			c := NewClock()
 			o := open(t, c)

@@ -8,12 +8,12 @@
 if #KEYS ~= 3 or #ARGV ~= 2 then
   return redis.error_reply('ERR turnout load: want 3 keys and 2 arguments')
 end
-local state = redis.call('HMGET', KEYS[1], 'v', 'ops', 'ah', 'lt', 'lx', 'at', 'ax', 'ov', 'st')
+local state = redis.call('HMGET', KEYS[1], 'v', 'ops', 'ah', 'lt', 'lx', 'at', 'ax', 'ov', 'al', 'st')
 if not state[1] then return {} end
-if state[1] == ARGV[2] then state[9] = '' end
+if state[1] == ARGV[2] then state[10] = '' end
 local out = {}
-for i = 1, 9 do out[i] = state[i] or '' end
-out[10] = redis.call('HGET', KEYS[2], ARGV[1]) or ''
+for i = 1, 10 do out[i] = state[i] or '' end
+out[11] = redis.call('HGET', KEYS[2], ARGV[1]) or ''
 local rows = redis.call('HGETALL', KEYS[3])
-for i = 1, #rows do out[10 + i] = rows[i] end
+for i = 1, #rows do out[11 + i] = rows[i] end
 return out

@@ -16,10 +16,10 @@
 --
 -- It answers 0 when it wrote, and the number of the first guard that does not hold when it did not. Redis does not take
 -- back what a script wrote before it failed, so everything is read and checked before the first write.
-local arity = {['='] = 2, ['!'] = 1, ['<'] = 2, ['~'] = 1, H = 2, D = 1, Z = 2, R = 1, X = 2, S = 1, T = 1, P = 1, K = 0}
+local arity = {['='] = 2, ['!'] = 1, ['<'] = 2, ['~'] = 1, H = 2, D = 1, Z = 2, R = 1, X = 2, S = 1, T = 1, P = 1, M = 1, K = 0}
 local guard = {['='] = true, ['!'] = true, ['<'] = true, ['~'] = true}
 local kind = {['='] = 'hash', ['!'] = 'hash', ['<'] = 'hash', ['~'] = 'set', H = 'hash', D = 'hash', Z = 'zset', R = 'zset',
-  X = 'stream', S = 'set', T = 'set'}
+  X = 'stream', M = 'stream', S = 'set', T = 'set'}
 
 local function bad(what, at)
   return redis.error_reply('ERR turnout write: ' .. what .. ' at argument ' .. at)
@@ -59,6 +59,9 @@ while at <= #ARGV do
   elseif letter == 'P' then
     local ms = integer(op[3])
     if not ms or ms <= 0 then return bad('no time to live', at + 2) end
+  elseif letter == 'M' then
+    local first, second = string.match(op[3], '^(%d+)%-(%d+)$')
+    if not first or #first > 15 or #second > 15 then return bad('no id', at + 2) end
   elseif letter == 'X' and op[3] ~= '*' then
     local first, second = string.match(op[3], '^(%d+)%-(%d+)$')
     if not first or #first > 15 or #second > 15 then return bad('no id', at + 2) end
@@ -100,6 +103,7 @@ for i = guards + 1, #ops do
   elseif letter == 'S' then redis.call('SADD', key, op[3])
   elseif letter == 'T' then redis.call('SREM', key, op[3])
   elseif letter == 'P' then redis.call('PEXPIRE', key, op[3])
+  elseif letter == 'M' then redis.call('XTRIM', key, 'MINID', op[3])
   else redis.call('UNLINK', key) end
 end
 return 0
