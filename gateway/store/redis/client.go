@@ -112,7 +112,7 @@ func (d *db) load(ctx context.Context, c interface {
 type use struct {
 	reads    bool
 	volatile bool // nothing depends on it: no WAIT
-	partial  bool // the answers of some servers are good enough: what has none keeps its error
+	partial  bool // a server that does not answer is not waited for: its commands keep the error
 }
 
 var (
@@ -188,7 +188,7 @@ func (d *db) deliver(ctx context.Context, u use, patience time.Duration, pinned 
 			hops++
 			continue
 		}
-		if again && u.partial && len(left) < len(all) {
+		if again && u.partial {
 			for _, c := range left {
 				c.cmd.SetErr(c.fate)
 			}

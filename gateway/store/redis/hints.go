@@ -3,6 +3,7 @@ package redis
 import (
 	"context"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -89,7 +90,12 @@ func (p *pile) take() []store.Ref {
 }
 
 // listen begins to tell other nodes of what this one commits, and this one of what they do. A word says only which
-// conversation has grown: who hears it reads. It goes out when the step is durable, and may be lost.
+// conversations have grown: who hears it reads. It goes out when the step is durable, and may be lost.
+//
+// It is one channel for all. On a Cluster the servers pass on what is published to each other, so that a node listens to
+// any one of them. Channels by slot would spare them that, but every node wants to hear of every conversation: it would
+// listen to a channel of each partition, at every primary, and begin anew for each slot that moves. Instead one word
+// carries all that has grown since the last one.
 func (s *Store) listen(ctx context.Context) {
 	channel := s.o.Prefix + "hints"
 	s.tell = newPile()
@@ -114,6 +120,9 @@ func (s *Store) listen(ctx context.Context) {
 	})
 }
 
+// toldAtOnce is of how many conversations one word tells.
+const toldAtOnce = 128
+
 // shout publishes what this node has committed.
 func (s *Store) shout(ctx context.Context, channel string) {
 	for {
@@ -127,8 +136,12 @@ func (s *Store) shout(ctx context.Context, channel string) {
 			continue
 		}
 		if err := s.db.run(ctx, passing, func(p goredis.Pipeliner) {
-			for _, r := range refs {
-				p.Publish(ctx, channel, s.node+"\n"+member(r))
+			for page := range slices.Chunk(refs, toldAtOnce) {
+				word := s.node
+				for _, r := range page {
+					word += "\n" + member(r)
+				}
+				p.Publish(ctx, channel, word)
 			}
 		}); err != nil && ctx.Err() == nil {
 			s.o.Log.Warn("telling other nodes", "err", err)
@@ -150,8 +163,13 @@ func (s *Store) hear(ctx context.Context, channel string, heard *pile) {
 			continue
 		}
 		node, rest, _ := strings.Cut(m.Payload, "\n")
-		if r, _, _, ok := parseMember(rest); ok && node != s.node && s.hints.any() {
-			heard.add(r)
+		if node == s.node || !s.hints.any() {
+			continue
+		}
+		for name := range strings.SplitSeq(rest, "\n") {
+			if r, _, _, ok := parseMember(name); ok {
+				heard.add(r)
+			}
 		}
 	}
 }

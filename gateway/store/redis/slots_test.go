@@ -263,3 +263,32 @@ func TestGivenUp(t *testing.T) {
 		})
 	}
 }
+
+// TestHintsOnCluster: what a node commits another hears of, whichever servers of the Cluster they talk to.
+func TestHintsOnCluster(t *testing.T) {
+	c := redistest.StartCluster(t, 2, 0, redistest.Durable()...)
+	n := onCluster(t)
+	a, b := n.open(c, 2*time.Second), n.open(c, 2*time.Second)
+	heard := make(chan store.Ref, 100)
+	defer b.Subscribe(func(h store.Hint) { heard <- h.Ref }).Close()
+	// Its subscription takes a moment to begin, and a hint may be lost: somebody new comes until one is heard of.
+	want := map[store.Ref]bool{}
+	for i := 0; ; i++ {
+		st := n.opening("visitor " + string(rune('a'+i%26)) + string(rune('a'+i/26%26)))
+		want[st.Ref] = true
+		n.commit(a, st)
+		select {
+		case r := <-heard:
+			if !want[r] {
+				t.Errorf("heard of %s", r.ID)
+			}
+			return
+		case <-time.After(50 * time.Millisecond):
+		case <-t.Context().Done():
+			return
+		}
+		if i > 1000 {
+			t.Fatal("nothing is heard")
+		}
+	}
+}

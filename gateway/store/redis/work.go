@@ -10,6 +10,7 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 
 	"turnout/gateway/conversation"
+	"turnout/gateway/id"
 	"turnout/gateway/store"
 )
 
@@ -137,6 +138,9 @@ func (s *Store) sweep(ctx context.Context, now int64) error {
 		}
 		return true, err
 	})
+	if silent == id.Partitions {
+		err = why
+	}
 	if err != nil {
 		return fmt.Errorf("sweeping: %w", err)
 	}

@@ -2,6 +2,7 @@ package redistest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"strings"
@@ -120,6 +121,9 @@ type ClusterNode struct {
 
 // Nodes returns the servers as one of them sees them, itself first.
 func (c *Cluster) Nodes(s *Server) ([]ClusterNode, error) {
+	if s.cmd == nil {
+		return nil, errors.New("the server was killed")
+	}
 	client := goredis.NewClient(&goredis.Options{Addr: s.Addr(), Protocol: 2, DisableIdentity: true, MaxRetries: -1})
 	defer client.Close()
 	text, err := client.ClusterNodes(context.Background()).Result()
