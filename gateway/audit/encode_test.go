@@ -115,6 +115,15 @@ func TestPacked(t *testing.T) {
 		if err != nil || string(got) != string(want) {
 			t.Fatalf("unpacked\n%s (%v)\nwant\n%s", got, err, want)
 		}
+		// What was packed of the canonical form is the same, and no other form is taken.
+		if again, err := audit.Pack([]byte("x"), want); err != nil || string(again) != "x"+string(b) {
+			t.Fatalf("packed anew\n%q (%v)\nwant\n%q", again, err, b)
+		}
+		for _, bad := range []string{"", "{", string(want[:len(want)-1]), strings.Replace(string(want), ",", ", ", 1), strings.TrimSuffix(string(want), "}") + `,"more":1}`} {
+			if _, err := audit.Pack(nil, []byte(bad)); err == nil {
+				t.Fatalf("%q was packed", bad)
+			}
+		}
 		for _, bad := range [][]byte{nil, want, b[:len(b)-1], append([]byte{2}, b[1:]...)} {
 			if _, err := audit.Unpack(nil, bad); err == nil {
 				t.Fatalf("%q was read as an entry", bad)

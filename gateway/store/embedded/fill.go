@@ -10,7 +10,6 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 
 	"turnout/gateway/audit"
-	"turnout/gateway/conversation"
 	"turnout/gateway/store"
 	"turnout/gateway/store/seal"
 	"turnout/gateway/store/transfer"
@@ -111,6 +110,9 @@ func takeAway(o Options) error {
 
 // Put implements transfer.Target.
 func (t *Target) Put(ctx context.Context, item transfer.Item) error {
+	if of, ok := transfer.Within(item); ok && (t.rec == nil || t.rec.ref != of) {
+		return transfer.ErrAstray
+	}
 	if e, ok := item.(transfer.Entry); !ok || e.Ref.ID == "" {
 		if err := t.endEntries(); err != nil {
 			return err
@@ -270,7 +272,7 @@ func (t *Target) conversation(i transfer.Conversation) error {
 }
 
 func (t *Target) erasure(ctx context.Context, i transfer.Erasure) error {
-	t.prefix, t.rec = conversationKey(i.Ref), &record{ref: i.Ref, state: new(conversation.State)}
+	t.prefix, t.rec = conversationKey(i.Ref), &record{ref: i.Ref}
 	pending := i.Stone.Pending
 	i.Stone.Pending = false // a mark says so
 	err := t.sealed(kindKey(t.prefix, kindTombstone), i.Stone)

@@ -26,7 +26,7 @@ type Target struct {
 	mark []byte // what the store says of itself until it is finished
 
 	keys *seal.Tenant // of the tenant that was put last
-	conv *record      // the conversation that was put last
+	conv *record      // the conversation that was put last, without its key when it was erased
 	part int
 	head bool // its outbox is in the list
 
@@ -229,6 +229,9 @@ func (t *Target) append(ctx context.Context, key, id string, value []byte) error
 
 // Put implements transfer.Target.
 func (t *Target) Put(ctx context.Context, item transfer.Item) error {
+	if of, ok := transfer.Within(item); ok && (t.conv == nil || t.conv.ref != of) {
+		return transfer.ErrAstray
+	}
 	if err := t.put(ctx, item); err != nil {
 		return err
 	}
@@ -386,6 +389,7 @@ func (t *Target) conversation(ctx context.Context, i transfer.Conversation) (err
 }
 
 func (t *Target) erasure(ctx context.Context, i transfer.Erasure) (err error) {
+	t.conv = &record{ref: i.Ref}
 	if t.part, err = home(i.Ref); err != nil {
 		return err
 	}

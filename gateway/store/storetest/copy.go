@@ -42,20 +42,27 @@ type Blobs interface {
 func Copy(t *testing.T, from, to func(t *testing.T, c *Clock) Place) {
 	for _, tc := range []struct {
 		name string
-		test func(t *testing.T, w *moving)
+		test func(t *testing.T, m *moving)
 	}{
 		{"there and back", testThereAndBack},
 		{"interrupted", testInterrupted},
 		{"refused", testRefused},
 		{"empty", testEmptyCopy},
 	} {
-		t.Run(tc.name, func(t *testing.T) {
-			c := NewClock()
-			w := &moving{world: &world{T: t, clock: c, ids: id.NewSource(rand.Reader, c.Now)}, from: from, to: to}
-			w.tenant = w.newTenant("acme")
-			tc.test(t, w)
-		})
+		t.Run(tc.name, func(t *testing.T) { tc.test(t, newMoving(t, from, to)) })
 	}
+}
+
+// ThereAndBack is the heart of Copy.
+func ThereAndBack(t *testing.T, from, to func(t *testing.T, c *Clock) Place) {
+	testThereAndBack(t, newMoving(t, from, to))
+}
+
+func newMoving(t *testing.T, from, to func(t *testing.T, c *Clock) Place) *moving {
+	c := NewClock()
+	m := &moving{world: &world{T: t, clock: c, ids: id.NewSource(rand.Reader, c.Now)}, from: from, to: to}
+	m.tenant = m.newTenant("acme")
+	return m
 }
 
 // moving is a world whose store moves.
@@ -474,6 +481,114 @@ func testInterrupted(t *testing.T, m *moving) {
 	}
 	m.whole(home, away)
 	m.equal(home, away)
+}
+
+// lossy is a target that loses the first item of a kind, or changes it.
+type lossy struct {
+	transfer.Target
+	of   transfer.Kind
+	swap func(transfer.Item) transfer.Item // nil: it is lost
+	done bool
+}
+
+func (l *lossy) Put(ctx context.Context, i transfer.Item) error {
+	if i.Kind() == l.of && !l.done {
+		l.done = true
+		if l.swap == nil {
+			return nil
+		}
+		i = l.swap(i)
+	}
+	return l.Target.Put(ctx, i)
+}
+
+// swaps change an item so that it is still one.
+var swaps = map[transfer.Kind]func(transfer.Item) transfer.Item{
+	transfer.Answers: func(i transfer.Item) transfer.Item {
+		a := i.(transfer.Answer)
+		a.Answer.Body = []byte("another")
+		return a
+	},
+	transfer.Conversations: func(i transfer.Item) transfer.Item {
+		c := i.(transfer.Conversation)
+		c.Version = "another"
+		return c
+	},
+	transfer.Sendings: func(i transfer.Item) transfer.Item {
+		s := i.(transfer.Sending)
+		s.Row.Attempt++
+		return s
+	},
+	transfer.Identities: func(i transfer.Item) transfer.Item {
+		a := i.(transfer.Identity)
+		a.Hash[0]++
+		return a
+	},
+	transfer.MessageIDs: func(i transfer.Item) transfer.Item {
+		m := i.(transfer.MessageID)
+		m.Known.Seq++
+		return m
+	},
+	transfer.Blobs: func(i transfer.Item) transfer.Item {
+		b := i.(transfer.Blob)
+		b.Open = func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("other bytes")), nil }
+		return b
+	},
+	transfer.Tenants: func(i transfer.Item) transfer.Item {
+		t := i.(transfer.Tenant)
+		t.Sent++
+		return t
+	},
+}
+
+// CopyControl loses and changes an item of each kind on its way: a copy that does not find out would be worth nothing.
+func CopyControl(t *testing.T, from, to func(t *testing.T, c *Clock) Place) {
+	m := newMoving(t, from, to)
+	home := m.from(t, m.clock)
+	m.in(home, func() { m.fill(home.Blobs(m.Store)) })
+	try := func(name string, kind transfer.Kind, swap func(transfer.Item) transfer.Item) {
+		away := m.to(t, m.clock)
+		var through *lossy
+		rep, err := m.copy(home, away, func(t transfer.Target) transfer.Target {
+			through = &lossy{Target: t, of: kind, swap: swap}
+			return through
+		})
+		if !through.done || err == nil && rep.Whole() {
+			t.Errorf("one of %s %s: nobody has noticed", kind, name)
+		}
+		s, err := away.Open()
+		var incomplete *transfer.Incomplete
+		if !errors.As(err, &incomplete) {
+			t.Errorf("one of %s %s, and it opens: %v", kind, name, err)
+			if err == nil {
+				m.noErr(s.Close(), "closing")
+			}
+		}
+	}
+	for _, kind := range all {
+		try("is lost", kind, nil)
+		if swap := swaps[kind]; swap != nil {
+			try("is changed", kind, swap)
+		}
+	}
+}
+
+// Furnish puts two conversations into a new store that have something of everything, with a tenant's own beside them.
+func Furnish(t *testing.T, s store.Store) {
+	ctx := t.Context()
+	w := &world{Opened: Opened{Store: s}, T: t, clock: NewClock()}
+	w.clock.now = time.Now()
+	w.ids = id.NewSource(rand.Reader, w.clock.Now)
+	w.tenant = w.newTenant("acme")
+	r := w.full(address(1), "hello")
+	w.divert(r, "support", 5)
+	gone := w.open(address(2))
+	w.do(gone, agent("own"), conversation.Wipe{})
+	w.noErr(s.Publish(ctx, w.tenant, "rules", 0, store.VersionedDoc{Digest: "d", Body: []byte("body"), At: 5}), "publishing")
+	_, err := s.PutRecord(ctx, w.tenant, store.Record{Kind: "hold", ID: "h1", Body: []byte("legal")}, nil)
+	w.noErr(err, "putting a record")
+	w.noErr(s.Seal(ctx, w.tenant, w.checkpoint(w.frontier())), "sealing")
+	w.noErr(s.Sent(ctx, w.tenant, 1), "noting what was sent")
 }
 
 // testRefused looks at what a copy must not begin with.

@@ -16,6 +16,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -316,6 +317,25 @@ func placeOf(i Item) place {
 		return place{tenant: i.Tenant.Name(), rank: rankNone}
 	}
 	return place{rank: rankNone}
+}
+
+// ErrAstray says that a part of a conversation does not follow its conversation.
+var ErrAstray = errors.New("it does not follow its conversation")
+
+// Within returns the conversation that an item is a part of: it has to be the one that came last. ok is false for an item
+// that is none.
+func Within(i Item) (r store.Ref, ok bool) {
+	switch i := i.(type) {
+	case Entry:
+		return i.Ref, i.Ref.ID != ""
+	case LogRow:
+		return i.Ref, true
+	case Attachment:
+		return i.Ref, true
+	case Sending:
+		return i.Ref, true
+	}
+	return r, false
 }
 
 // within is a place in a conversation.
