@@ -6,7 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"turnout/adapters/adaptertest"
 	"turnout/adapters/builtin"
 	"turnout/gateway"
 	"turnout/gateway/config"
@@ -53,12 +53,7 @@ func (n *node) connect(replace ...string) string {
 
 // TestConnect makes one mistake each; testdata/connect holds what is said about it.
 func TestConnect(t *testing.T) {
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	gone := free.Addr().String()
-	free.Close()
+	gone := adaptertest.FreeAddr(t)
 	chmod := func(n *node, file string, mode os.FileMode) {
 		t.Helper()
 		if err := os.Chmod(filepath.Join(n.dir, file), mode); err != nil {

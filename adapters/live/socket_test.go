@@ -132,7 +132,7 @@ func (s *server) listen(t testing.TB, h fasthttp.RequestHandler) {
 
 func (s *server) dial(t testing.TB) (context.Context, *websocket.Conn) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	t.Cleanup(cancel)
 	c, _, err := websocket.Dial(ctx, s.url, nil)
 	if err != nil {
@@ -152,7 +152,7 @@ func (s *server) raw(t testing.TB, more string) (net.Conn, *bufio.Reader) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	_ = c.SetDeadline(time.Now().Add(30 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(2 * time.Minute))
 	if _, err := io.WriteString(c, handshake+more); err != nil {
 		t.Fatal(err)
 	}
@@ -314,7 +314,7 @@ func TestSocketEnds(t *testing.T) {
 
 // TestPings: a client that answers them stays, one that does not is dropped.
 func TestPings(t *testing.T) {
-	s := serve(t, func(s *server) { s.options.Ping, s.options.Silence = 5*time.Millisecond, 5*time.Second })
+	s := serve(t, func(s *server) { s.options.Ping, s.options.Silence = 5*time.Millisecond, time.Minute })
 	_, r := s.raw(t, frame(0x81, "hello"))
 	for pings := 0; pings < 5; {
 		if first, _ := next(t, r); first == 0x89 {

@@ -28,6 +28,9 @@ func TestBoard(t *testing.T) {
 	if strings.Join(told, ",") != "x b,x a" {
 		t.Errorf("told %q, want each once", told)
 	}
+	if n := strings.Count(log.String(), "level=ERROR msg=alarm "); n != 2 || strings.Contains(log.String(), "alarm is over") {
+		t.Errorf("%d alarms in the log, want each once and none that is over:\n%s", n, log.String())
+	}
 	b.Clear("x", "acme", "b")
 	if got := b.Active(); len(got) != 1 || !strings.Contains(log.String(), "alarm is over") || !strings.Contains(log.String(), "after=1m0s") {
 		t.Errorf("after the end: %+v\n%s", got, log.String())

@@ -113,7 +113,7 @@ func (b *bench) serve() {
 	b.url, b.opsURL = "http://"+server.Addr(), "http://"+server.OpsAddr()
 	b.t.Cleanup(func() {
 		http.DefaultClient.CloseIdleConnections()
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 		defer cancel()
 		if err := server.Shutdown(ctx); err != nil {
 			b.t.Errorf("shutting down: %v", err)
@@ -233,7 +233,7 @@ func (b *bench) raw(sent string) string {
 	if _, err := io.WriteString(conn, sent); err != nil {
 		b.t.Fatal(err)
 	}
-	_ = conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+	_ = conn.SetReadDeadline(time.Now().Add(time.Minute))
 	got, err := io.ReadAll(conn)
 	if err != nil && len(got) == 0 {
 		b.t.Fatal(err)

@@ -25,7 +25,7 @@ type client struct {
 
 func (b *bench) dial(headers ...string) *client {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	b.t.Cleanup(cancel)
 	h := http.Header{}
 	for i := 0; i < len(headers); i += 2 {
@@ -291,8 +291,19 @@ func TestSocketsEndWithTheServer(t *testing.T) {
 	}
 }
 
-// smallBuffers makes the connections of a listener hold little, so that a client that does not read is noticed soon.
+// smallBuffers makes the connections of a listener hold little, and gives their clients little time to take something, so
+// that one that does not read is noticed soon.
 type smallBuffers struct{ net.Listener }
+
+// impatient is a connection whose writes have a tenth of a second, whatever they are given.
+type impatient struct{ *net.TCPConn }
+
+func (c impatient) SetWriteDeadline(t time.Time) error {
+	if soon := time.Now().Add(100 * time.Millisecond); t.After(soon) {
+		t = soon
+	}
+	return c.TCPConn.SetWriteDeadline(t)
+}
 
 func (l smallBuffers) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
@@ -303,13 +314,13 @@ func (l smallBuffers) Accept() (net.Conn, error) {
 	if !ok {
 		return nil, errors.New("not TCP")
 	}
-	return c, tcp.SetWriteBuffer(4 << 10)
+	return impatient{tcp}, tcp.SetWriteBuffer(4 << 10)
 }
 
 // TestSlowReaders: a client that takes nothing loses its socket, while others are served and memory stays bounded.
 func TestSlowReaders(t *testing.T) {
 	b := start(t)
-	b.server.timing.socket.Write = 100 * time.Millisecond
+	b.server.timing.socket.Write = time.Minute // a client that reads is not dropped for being slow to be run
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -384,7 +395,7 @@ func TestSlowReaders(t *testing.T) {
 // openAt is open at another listener, with a client that holds little.
 func (b *bench) openAt(addr, who string) (*client, serverFrame) {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	b.t.Cleanup(cancel)
 	hc := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
 		c, err := (&net.Dialer{}).DialContext(ctx, network, addr)

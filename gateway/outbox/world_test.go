@@ -133,7 +133,7 @@ func (w *world) run() {
 		once.Do(func() {
 			cancel()
 			<-done
-			patience, cut := context.WithTimeout(context.Background(), 5*time.Second)
+			patience, cut := context.WithTimeout(context.Background(), 30*time.Second)
 			defer cut()
 			box.Stop(patience)
 		})

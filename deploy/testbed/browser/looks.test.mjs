@@ -47,8 +47,10 @@ async function tour(page, look) {
   await until(async () => (await log(page).getByText("no, I’m at 41!").count()) === 1);
   await s.gateway.agent(`conversations/${id}/reply`, { text: "Then it went to the wrong door. I’m sending a new teapot today, no charge, and we’ll collect the other one." });
   await sees(page, "the wrong door");
-  await s.gateway.agent(`conversations/${id}/typing`, {});
-  await sees(page, "Lou Specimen is writing");
+  await until(async () => {
+    await s.gateway.agent(`conversations/${id}/typing`, {}); // that somebody types is told once, to who is there to hear it
+    return dialog(page).getByText("Lou Specimen is writing").first().isVisible();
+  });
   await look("person");
   s.gateway.wire.cut();
   await say(page, "are you there?");
@@ -115,7 +117,7 @@ test("Spanish comes with it", async () => {
   await page.goto(s.site.origin);
   await page.getByRole("button", { name: "Abrir el chat" }).click();
   await sees(page, "Hablar con una persona");
-  assert.equal(await dialog(page).getAttribute("lang"), "es");
+  await until(async () => (await dialog(page).getAttribute("lang")) === "es");
   await person(page).click();
   await sees(page, "Es su turno");
   await shot(page, "spanish");
@@ -202,7 +204,7 @@ test("what is read out: the log, and only what is new in it", async () => {
   await open(page);
   await sees(page, "You said: one");
   await until(async () => (await log(page).getAttribute("aria-live")) === "polite");
-  assert.equal(await log(page).getAttribute("aria-busy"), null);
+  await until(async () => (await log(page).getAttribute("aria-busy")) === null);
   await say(page, "two");
   await sees(page, "You said: two");
   const names = await log(page).locator(".tw-i > .tw-vh").allInnerTexts();

@@ -26,12 +26,12 @@ test("under a strict policy: the bot, a person, the bot again", async () => {
 
   await person(page).click();
   await sees(page, "You are next");
-  assert.equal(await person(page).isVisible(), false);
+  await person(page).waitFor({ state: "hidden" });
   const [id] = await s.gateway.queue();
   await s.gateway.agent("presence", {});
   await s.gateway.agent(`conversations/${id}/claim`, {});
   await sees(page, "A person is answering");
-  assert.equal(await dialog(page).getByRole("heading", { level: 2 }).innerText(), "Lou Specimen");
+  await dialog(page).getByRole("heading", { level: 2, name: "Lou Specimen", exact: true }).waitFor();
   await s.gateway.agent(`conversations/${id}/note`, { text: "the customer never sees this" });
   await s.gateway.agent(`conversations/${id}/reply`, { text: "Hello, **Lou** here." });
   await sees(page, "Hello, Lou here.");
@@ -42,7 +42,7 @@ test("under a strict policy: the bot, a person, the bot again", async () => {
 
   await s.gateway.agent(`conversations/${id}/release`, {});
   await sees(page, "The assistant answers again");
-  assert.equal(await person(page).isVisible(), true);
+  await person(page).waitFor();
   await say(page, "and the bot?");
   await sees(page, "You said: and the bot?");
   assert.equal((await page.content()).includes("never sees this"), false);
@@ -126,7 +126,7 @@ test("nothing is shown as done before the server says so", async () => {
   s.gateway.wire.mend();
   await sees(page, "You are next");
   await until(async () => !(await bubbles(page)).some((b) => b.startsWith("waiting")));
-  assert.equal((await bubbles(page)).filter((b) => b === "me: second").length, 1);
+  await until(async () => (await bubbles(page)).filter((b) => b === "me: second").length === 1);
 });
 
 test("the page is loaded again in the middle of a turn", async () => {
@@ -139,7 +139,7 @@ test("the page is loaded again in the middle of a turn", async () => {
   await page.reload();
   await open(page);
   await sees(page, "The assistant is writing");
-  assert.equal(await field(page).inputValue(), "half a thou", "what was being written is still there");
+  await until(async () => (await field(page).inputValue()) === "half a thou"); // what was being written is still there
   answer.fulfil("done at last");
   await shows(page, ["me: slow one", "bot: done at last"]);
   assert.equal(s.gateway.bot.calls.filter((c) => c.text === "slow one").length, 1);
@@ -243,10 +243,10 @@ test("the keyboard is enough, and focus goes where the work is", async () => {
   await until(async () => (await page.keyboard.press("Shift+Tab"), (await focused()).includes("tw-person")));
   await page.keyboard.press("Space");
   await sees(page, "You are next");
-  assert.equal(await focused(), "textarea", "the button is gone: focus is not lost with it");
+  await until(async () => (await focused()) === "textarea"); // the button is gone: focus is not lost with it
   await page.keyboard.press("Escape");
-  assert.equal(await dialog(page).isVisible(), false);
-  assert.equal(await focused(), "launch");
+  await dialog(page).waitFor({ state: "hidden" });
+  await until(async () => (await focused()) === "launch");
 });
 
 test("keys typed into the chat are nothing to the page", async () => {
@@ -270,7 +270,7 @@ test("in a single-page app it comes, goes and comes back", async () => {
   const sockets = [];
   page.on("websocket", (w) => sockets.push(w));
   await page.getByRole("link", { name: "Account" }).click();
-  assert.equal(await page.locator("[data-turnout]").count(), 0);
+  await page.locator("[data-turnout]").waitFor({ state: "detached" });
   await page.getByRole("link", { name: "Orders" }).click();
   await launcher(page).waitFor();
   await open(page);
@@ -281,7 +281,7 @@ test("in a single-page app it comes, goes and comes back", async () => {
   }
   await page.evaluate(() => turnout.open());
   await shows(page, ["me: hello", "bot: You said: hello"]);
-  assert.equal(await page.locator("[data-turnout]").count(), 1);
+  await until(async () => (await page.locator("[data-turnout]").count()) === 1);
   await until(async () => sockets.filter((w) => !w.isClosed()).length === 1);
   assert.deepEqual(page.complaints, []);
 });
@@ -300,10 +300,11 @@ test("a page hears what happens, and signs its user out", async () => {
   await open(page);
   await say(page, "secret");
   await sees(page, "You said: secret");
+  await page.waitForFunction(() => window.heard.length >= 2);
   assert.deepEqual(await page.evaluate(() => window.heard), ["open", "bot: You said: secret"]);
   await page.evaluate(() => turnout.reset());
   await shows(page, []);
-  assert.equal(await page.evaluate(() => JSON.stringify({ ...localStorage, ...sessionStorage }).includes("secret")), false);
+  await page.waitForFunction(() => !JSON.stringify({ ...localStorage, ...sessionStorage }).includes("secret"));
   await page.reload();
   await open(page);
   await sees(page, "Ask anything");
@@ -361,7 +362,7 @@ test("files: picked, dropped and pasted, refused with a reason, and there again"
   await dialog(page).getByRole("button", { name: "Remove paste.txt" }).click();
   await say(page, "here they are");
   await sees(page, "You said: here they are");
-  assert.equal(await dialog(page).locator(".tw-files").isVisible(), false);
+  await dialog(page).locator(".tw-files").waitFor({ state: "hidden" });
   await dialog(page).getByRole("button", { name: "Save pot.png" }).locator("canvas").waitFor();
   await shot(page, "files-sent");
   const saved = page.waitForEvent("download");
@@ -396,7 +397,7 @@ test("what a bot writes is drawn, never run", async () => {
   assert.equal(stays, false);
   await sees(page, "The second b");
   assert.equal(s.gateway.bot.calls.filter((c) => c.text === "The second").length, 1);
-  assert.equal(await dialog(page).getByRole("button", { name: "The first" }).count(), 0);
+  await dialog(page).getByRole("button", { name: "The first" }).waitFor({ state: "detached" });
   assert.equal(alarmed, false);
 });
 
@@ -501,7 +502,7 @@ test("when the chat cannot be loaded it says so and shows the way", async () => 
   assert.equal(await way.getAttribute("href"), `${s.gateway.base}/chat/shop.web`);
   broken = false;
   await open(page);
-  assert.equal(await page.getByRole("alert").filter({ hasText: "could not be loaded" }).count(), 0);
+  await page.getByRole("alert").filter({ hasText: "could not be loaded" }).waitFor({ state: "detached" });
 });
 
 test("the chat without scripts offers a person while the bot is at work", async () => {

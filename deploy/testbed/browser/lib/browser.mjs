@@ -30,6 +30,12 @@ const axeSource = createRequire(import.meta.url).resolve("axe-core/axe.min.js");
  */
 export async function faults(page) {
   await page.addScriptTag({ path: axeSource });
+  // Colours that are on their way from one to another are neither.
+  await page.waitForFunction(() => {
+    const roots = [document, ...[...document.querySelectorAll("*")].map((e) => e.shadowRoot).filter(Boolean)];
+    const moving = new Set(roots.flatMap((r) => r.getAnimations()));
+    return [...moving].every((a) => a.playState !== "running" || a.effect?.getTiming().iterations === Infinity);
+  });
   const found = await page.evaluate(() =>
     window.axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] }),
   );

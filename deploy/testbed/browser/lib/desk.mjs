@@ -2,6 +2,7 @@
 import { execFileSync } from "node:child_process";
 import { createHmac, randomUUID } from "node:crypto";
 import { identitySecret, program } from "./gateway.mjs";
+import { patience } from "./stage.mjs";
 
 export const password = "correct horse battery staple";
 
@@ -103,16 +104,22 @@ export class Customer {
     return this.call("human", {});
   }
 
-  /** Everything that this customer's wire ever carries, as text. */
-  async wire() {
-    const res = await fetch(`${this.base}/events?wait=0`, { headers: { Authorization: `Bearer ${this.token}`, Accept: "text/event-stream" }, signal: AbortSignal.timeout(1500) });
+  /** Everything that this customer's wire carries until something is on it, as text. */
+  async wire(last) {
+    const over = new AbortController();
+    const patient = setTimeout(() => over.abort(new Error(`not on the wire: ${last}`)), patience);
     let text = "";
     try {
-      for await (const c of res.body) text += Buffer.from(c).toString("utf8");
-    } catch {
-      // the stream does not end by itself
+      const res = await fetch(`${this.base}/events`, { headers: { Authorization: `Bearer ${this.token}`, Accept: "text/event-stream" }, signal: over.signal });
+      for await (const c of res.body) {
+        text += Buffer.from(c).toString("utf8");
+        if (text.includes(last)) return text;
+      }
+      throw new Error(`the stream ended without ${last}`);
+    } finally {
+      clearTimeout(patient);
+      over.abort();
     }
-    return text;
   }
 }
 

@@ -18,11 +18,21 @@ async function listen(server, port = 0) {
   return server.address().port;
 }
 
-async function freePort() {
-  const server = net.createServer();
-  const port = await listen(server);
-  await new Promise((done) => server.close(done));
-  return port;
+/**
+ * A loopback port that nobody listens on. The program gets it after it was tried, and again after each of its deaths, so it
+ * is none of those that the system gives to whoever asks for any (32768 and up on Linux, 49152 elsewhere).
+ */
+export async function freePort() {
+  for (;;) {
+    const server = net.createServer();
+    try {
+      const port = await listen(server, 15_000 + Math.floor(Math.random() * 15_000));
+      await new Promise((done) => server.close(done));
+      return port;
+    } catch (e) {
+      if (e.code !== "EADDRINUSE") throw e;
+    }
+  }
 }
 
 /**
