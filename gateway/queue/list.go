@@ -150,16 +150,28 @@ func (q *Queue) listWaiting(ctx context.Context, a Agent, f Filter, list lister,
 		queues = []string{""} // all of them
 	}
 	var waiting []store.Waiting
-	for _, name := range queues {
-		w, err := list(ctx, a.Tenant, name, after.Seen+f.Limit+1)
-		if err != nil {
-			return nil, "", fmt.Errorf("listing a queue: %w", err)
+	// What has come in ahead of the page since takes places of those that are read: then more of them are, until nothing that
+	// was not read can belong to the page.
+	for most, enough := after.Seen+f.Limit+1, false; !enough; most *= 2 {
+		waiting = nil
+		var ends []place // how far those queues are read that go on
+		for _, name := range queues {
+			w, err := list(ctx, a.Tenant, name, most)
+			if err != nil {
+				return nil, "", fmt.Errorf("listing a queue: %w", err)
+			}
+			if len(w) == most {
+				ends = append(ends, placeOf(w[most-1]))
+			}
+			waiting = append(waiting, w...)
 		}
-		waiting = append(waiting, w...)
-	}
-	slices.SortFunc(waiting, func(x, y store.Waiting) int { return order(placeOf(x), placeOf(y)) })
-	if after.ID != "" {
-		waiting = slices.DeleteFunc(waiting, func(w store.Waiting) bool { return order(placeOf(w), after) <= 0 })
+		slices.SortFunc(waiting, func(x, y store.Waiting) int { return order(placeOf(x), placeOf(y)) })
+		if after.ID != "" {
+			waiting = slices.DeleteFunc(waiting, func(w store.Waiting) bool { return order(placeOf(w), after) <= 0 })
+		}
+		enough = !slices.ContainsFunc(ends, func(end place) bool {
+			return len(waiting) <= f.Limit || order(end, placeOf(waiting[f.Limit-1])) < 0
+		})
 	}
 	if len(waiting) > f.Limit {
 		last := placeOf(waiting[f.Limit-1])

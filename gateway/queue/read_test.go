@@ -2,6 +2,7 @@ package queue_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -30,6 +31,41 @@ func (f *fixture) row(t *testing.T, a queue.Agent, ref store.Ref) queue.Row {
 		t.Fatal(err)
 	}
 	return c.Row
+}
+
+// TestPagesGoOnWhateverComes: what comes in ahead of a page hides nothing of what is behind it.
+func TestPagesGoOnWhateverComes(t *testing.T) {
+	two := ann
+	two.Queues = []string{"support", "emergency"}
+	for who, a := range map[string]queue.Agent{"an agent": ann, "an agent of two queues": two, "a supervisor": sue} {
+		f := setup(t)
+		urgent := func() {
+			f.Do(t, f.Open(t, acme, "help"), conversation.Divert{Handoff: conversation.Handoff{Rule: "x", Queue: "support", Priority: conversation.PriorityUrgent}})
+		}
+		var want, got []string
+		for i := range 5 {
+			want = append(want, f.Queued(t, acme, append(slices.Clone(a.Queues), "support")[i%max(1, len(a.Queues))], "hello").ID)
+			f.Clock.Add(time.Second)
+		}
+		for after := ""; ; {
+			rows, next, err := f.q.Page(f.ctx, a, queue.Filter{View: queue.Waiting, Limit: 2, After: after})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, r := range rows {
+				got = append(got, r.Conversation)
+			}
+			for range 7 {
+				urgent()
+			}
+			if after = next; after == "" {
+				break
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: %d of %d: %q, want %q", who, len(got), len(want), got, want)
+		}
+	}
 }
 
 // TestWhatIsOwed: an answer is owed from the handoff on, until a person has said something, and again from the first
