@@ -73,8 +73,8 @@ func Headers(headers map[string]string, secret func(adapters.SecretRef) (adapter
 		} else if secretHeader(name) {
 			return nil, fmt.Errorf("headers.%s: carries a secret; name it as env:NAME, file:/path or sealed:name", name)
 		}
-		if strings.ContainsAny(value, "\r\n\x00") {
-			return nil, fmt.Errorf("headers.%s: has a line end in its value", name)
+		if strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) {
+			return nil, fmt.Errorf("headers.%s: has a line end or another control character in its value", name)
 		}
 		out = append(out, Header{Name: name, Value: value})
 	}
