@@ -217,6 +217,9 @@ func (d *Directory) Look(ctx context.Context, p *message.Profile) (message.Accou
 	if !ok {
 		return message.Account{}, garbage("the profile has not what the directory is asked by")
 	}
+	if d.life.Err() != nil { // AfterFunc cancels in its own time
+		return message.Account{}, &adapters.LookError{Kind: adapters.LookUnreachable, Err: errors.New("the directory is closed")}
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stop := context.AfterFunc(d.life, cancel)
