@@ -241,7 +241,7 @@ func TestBadDisks(t *testing.T) {
 			t.Logf("the disk is %s", d)
 			n.start()
 			ctx := longCtx(t, 3*time.Minute)
-			p := newProber(t, ctx, n)
+			p := newProber(t, ctx, n, "ana")
 
 			if err := d.freeze(); err != nil {
 				t.Fatal(err)
@@ -327,10 +327,10 @@ type prober struct {
 	t     *testing.T
 }
 
-func newProber(t *testing.T, ctx context.Context, n *node) *prober {
+func newProber(t *testing.T, ctx context.Context, n *node, agent string) *prober {
 	t.Helper()
 	web := n.visitor(ctx)
-	p := &prober{t: t, web: web, customer: customer{client: web, said: map[string]string{"agent": "agent"}}, agent: n.agent("ana")}
+	p := &prober{t: t, web: web, customer: customer{client: web, said: map[string]string{"agent": "agent"}}, agent: n.agent(agent)}
 	a, err := web.say(ctx, "agent", "agent")
 	if err != nil {
 		t.Fatal(err)

@@ -44,7 +44,7 @@ func TestSoak(t *testing.T) {
 	defer cancel()
 	over, end := context.WithCancel(ctx)
 	defer end()
-	s.prober = newProber(t, ctx, s.n)
+	s.prober = newProber(t, ctx, s.n, "sue") // the others repeat what fails until they come to their limit of rates
 	s.load(ctx, over)
 
 	seed := uint64(time.Now().UnixNano())
