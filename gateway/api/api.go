@@ -84,8 +84,9 @@ type Options struct {
 	// PlainCookie leaves out Secure and the __Host- prefix from the session's cookie. It is for a listener without TLS in
 	// front, on loopback.
 	PlainCookie bool
-	// Origins are further origins ("https://console.example.com") that may use the API with a cookie and open sockets.
-	// The server's own is always allowed.
+	// Origins are further origins ("https://console.example.com") whose scripts may use the API with a key or a token in
+	// Authorization, and open sockets. The session's cookie is not for them: what is answered to it a browser keeps from
+	// them, as no answer has Access-Control-Allow-Credentials. The server's own origin is always allowed.
 	Origins []string
 	Limits  Limits
 	// Requested is told of every request: the pattern of its route ("(none)" for a path that is not there), its status

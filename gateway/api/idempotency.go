@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"io"
 	"strconv"
 	"strings"
 	"sync"
@@ -85,6 +86,9 @@ func (r *repeats) once(c *Call, h Handler) (any, error) {
 		return nil, err
 	}
 	digest := r.digest("body", string(body))
+	if query := string(c.ctx.QueryArgs().QueryString()); query != "" {
+		digest = r.digest("request", query, string(body))
+	}
 	tenant := c.Tenant()
 	if tenant == (store.Tenant{}) {
 		tenant = store.Operator
@@ -153,7 +157,7 @@ func (s *Server) op(c *Call) (string, error) {
 		return encodeToken(sum[:16]), nil
 	}
 	op := make([]byte, 16)
-	if _, err := s.o.Rand.Read(op); err != nil {
+	if _, err := io.ReadFull(s.o.Rand, op); err != nil {
 		return "", err
 	}
 	return base64.RawURLEncoding.EncodeToString(op), nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 
 	"turnout/gateway/audit"
@@ -75,7 +76,7 @@ func (s *Server) RecordRefusals(ctx context.Context) error {
 
 func (s *Server) recordRefusal(ctx context.Context, which refusal, n int) error {
 	op := make([]byte, 16)
-	if _, err := s.o.Rand.Read(op); err != nil {
+	if _, err := io.ReadFull(s.o.Rand, op); err != nil {
 		return err
 	}
 	return s.o.Audit.Append(ctx, which.tenant, audit.Entry{
