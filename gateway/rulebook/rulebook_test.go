@@ -500,6 +500,65 @@ func TestBudget(t *testing.T) {
 	}
 }
 
+// TestBudgetOfAll bounds what all rules cost an exchange together: none of these takes more than the budget by itself.
+func TestBudgetOfAll(t *testing.T) {
+	const rule = "  - {id: %s, why: w, when: turns > 2, then: {tags: [x]}}\n"
+	const lockedRule = "  - {id: %s, locked: true, why: w, when: turns > 2, then: {tags: [x]}}\n"
+	type costs []struct {
+		id     string
+		locked bool
+		ms     int
+	}
+	for name, c := range map[string]struct {
+		costs   costs // in order of evaluation: locked ones first
+		out     string
+		alarmed string
+	}{
+		"the costliest go":       {costs: costs{{"l", true, 1}, {"a", false, 2}, {"b", false, 4}, {"c", false, 3}}, out: "b c"},
+		"all keep to the budget": {costs: costs{{"l", true, 1}, {"a", false, 2}, {"b", false, 1}, {"c", false, 1}}},
+		"locked ones alone":      {costs: costs{{"l", true, 4}, {"m", true, 3}, {"a", false, 3}, {"b", false, 1}}, alarmed: "l"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			looks, judging := 0, false
+			n := w.node(func(o *rulebook.Options) {
+				o.Stopwatch = func() time.Duration { // each rule reads it twice
+					if looks++; judging && looks%2 == 0 {
+						w.watch += time.Duration(c.costs[(looks/2-1)%len(c.costs)].ms) * time.Millisecond
+					}
+					return w.watch
+				}
+			})
+			text := ""
+			for _, r := range c.costs {
+				text += fmt.Sprintf(map[bool]string{true: lockedRule, false: rule}[r.locked], r.id)
+			}
+			w.publish(n, files(text))
+			set, v := n.Current()
+			judging, looks = true, 0
+			for range 5 {
+				n.Judged(v, set, &rules.Exchange{Turns: 4}, nil, 10*time.Millisecond)
+			}
+			state, err := n.State(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			var out, alarmed []string
+			for _, r := range state.Tripped {
+				out = append(out, r.Rule)
+			}
+			for _, a := range n.board.Active() {
+				if a.Name == rulebook.AlarmLocked {
+					alarmed = append(alarmed, a.Subject)
+				}
+			}
+			if strings.Join(out, " ") != c.out || strings.Join(alarmed, " ") != c.alarmed {
+				t.Errorf("left out %q, want %q; alarms of locked rules %q, want %q", out, c.out, alarmed, c.alarmed)
+			}
+		})
+	}
+}
+
 // TestBusyMachine holds that a machine that is busy now and then leaves no sound rule out: each time it is another look at the
 // exchange that takes long.
 func TestBusyMachine(t *testing.T) {

@@ -20,7 +20,7 @@ type Trip struct {
 	Window   time.Duration
 	Pause    time.Duration
 	// Budget is how long judging one side of an exchange may take; 5 ms. Beyond it the rules are timed one by one, by the
-	// Stopwatch, and each that takes more than Budget by itself has failed.
+	// Stopwatch, and the costliest have failed, as many as it takes for the rest to keep to Budget together.
 	Budget time.Duration
 }
 
@@ -84,20 +84,24 @@ func (b *Book) Judged(n int, set *rules.Set, x *rules.Exchange, failed []rules.F
 	}
 }
 
-// attempts is how often a rule is timed before it counts as slow. A slow rule is slow each time; what else there is to do on a
-// machine (a collection of garbage, a neighbour, a page that is read) is not there three times in a row.
+// attempts is how often the rules are timed before one counts as slow. A slow rule is slow each time; what else there is to do
+// on a machine (a collection of garbage, a neighbour, a page that is read) is not there three times in a row.
 const attempts = 3
 
-// slow names the rules that take more than the budget at every attempt. took, which led here, is time on the wall: on a busy
-// machine a sound exchange passes it, too.
+// slow names the rules that are too costly at every attempt. took, which led here, is time on the wall: on a busy machine a
+// sound exchange passes it, too.
 func (b *Book) slow(set *rules.Set, x *rules.Exchange) (slow []string) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
+	isLocked := map[string]bool{}
+	for _, r := range set.Rules() {
+		isLocked[r.ID] = r.Locked
+	}
 	for i := range attempts {
 		var over []string
-		for _, t := range set.Timed(x, b.o.Stopwatch) {
-			if t.Took > b.o.Trip.Budget && (i == 0 || slices.Contains(slow, t.Rule)) {
-				over = append(over, t.Rule)
+		for _, rule := range tooCostly(set.Timed(x, b.o.Stopwatch), isLocked, b.o.Trip.Budget) {
+			if i == 0 || slices.Contains(slow, rule) {
+				over = append(over, rule)
 			}
 		}
 		if slow = over; len(slow) == 0 {
@@ -105,6 +109,42 @@ func (b *Book) slow(set *rules.Set, x *rules.Exchange) (slow []string) {
 		}
 	}
 	return slow
+}
+
+// tooCostly names the costliest rules without which the rest keeps to the budget. Locked rules go on whatever they cost: the
+// others have what these leave of the budget, or all of it where these alone pass it, which is the fault of the locked ones
+// and theirs to be complained about.
+func tooCostly(took []rules.Timing, isLocked map[string]bool, budget time.Duration) []string {
+	var locked, others []rules.Timing
+	for _, t := range took {
+		if isLocked[t.Rule] {
+			locked = append(locked, t)
+		} else {
+			others = append(others, t)
+		}
+	}
+	room := budget - total(locked)
+	if room < 0 {
+		room = budget
+	}
+	return append(costliest(locked, budget), costliest(others, room)...)
+}
+
+func total(took []rules.Timing) (sum time.Duration) {
+	for _, t := range took {
+		sum += t.Took
+	}
+	return sum
+}
+
+// costliest names as many rules as have to go for the rest to have room.
+func costliest(took []rules.Timing, room time.Duration) (out []string) {
+	slices.SortStableFunc(took, func(a, b rules.Timing) int { return cmp.Compare(b.Took, a.Took) })
+	for rest := total(took); rest > room; took = took[1:] {
+		rest -= took[0].Took
+		out = append(out, took[0].Rule)
+	}
+	return out
 }
 
 // failed counts a failure and trips the rule when it is one too many. The caller holds mu.
@@ -127,7 +167,7 @@ func (b *Book) failed(n int, rule string, slow bool) {
 	t.failures = append(t.failures, now)
 	what := "could not be evaluated"
 	if slow {
-		what = fmt.Sprintf("took more than %v", b.o.Trip.Budget)
+		what = fmt.Sprintf("cost the most where rules took more than %v together", b.o.Trip.Budget)
 	}
 	if locked(l.full, rule) {
 		if len(t.failures) > b.o.Trip.Failures {
