@@ -1,12 +1,15 @@
 package gateway_test
 
 import (
-	"bytes"
 	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strconv"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -31,26 +34,7 @@ func TestRemovedPushChannel(t *testing.T) {
 		"\", secret: \"file:app.secret\", sign: \"file:sign.secret\", idempotent: true}}\n"
 	n := newNode(t, map[string]string{"acme.res.yaml": with, "app.secret": secret, "sign.secret": secret + " and another"})
 
-	body := []byte(`{"messages":[{"id":"1","from":"bo","text":"agent"}]}`)
-	now := strconv.FormatInt(time.Now().Unix(), 10)
-	req, err := http.NewRequest("POST", "http://"+n.Addr()+"/v1/hooks/acme.app/messages", bytes.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set(hook.HeaderTimestamp, now)
-	req.Header.Set(hook.HeaderSignature, hook.Sign([]byte(secret), now, body))
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	var taken struct {
-		Messages []struct{ Conversation string }
-	}
-	if err := json.NewDecoder(res.Body).Decode(&taken); err != nil || res.StatusCode != 200 || len(taken.Messages) != 1 {
-		t.Fatalf("%d, %v, %+v", res.StatusCode, err, taken)
-	}
+	conversation := handIn(t, n, "/v1/hooks/acme.app/messages", secret, `{"messages":[{"id":"1","from":"bo","text":"agent"}]}`)
 	if said := <-arrived; said == "" {
 		t.Errorf("at the handoff the customer hears %q", said)
 	}
@@ -60,7 +44,7 @@ func TestRemovedPushChannel(t *testing.T) {
 		t.Fatal(err)
 	}
 	const word = "Ana here, while the channel is away."
-	path := "/v1/agent/conversations/" + taken.Messages[0].Conversation
+	path := "/v1/agent/conversations/" + conversation
 	for _, step := range []struct {
 		path string
 		body any
@@ -81,4 +65,108 @@ func TestRemovedPushChannel(t *testing.T) {
 	case <-time.After(time.Minute):
 		t.Error("what was said while the channel was away never left")
 	}
+}
+
+// What waits for the channels of a tenant that was removed whole is an operator's business, also after a restart, and leaves
+// when the tenant is back.
+func TestRemovedTenant(t *testing.T) {
+	var busy atomic.Bool
+	busy.Store(true)
+	arrived := make(chan string, 100)
+	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var m struct{ Message struct{ Text string } }
+		b, _ := io.ReadAll(r.Body)
+		_ = json.Unmarshal(b, &m)
+		if busy.Load() {
+			http.Error(w, "busy", http.StatusServiceUnavailable)
+			return
+		}
+		arrived <- m.Message.Text
+	}))
+	t.Cleanup(app.Close)
+	const secret = "a secret of the app, long enough"
+	bot := newBot(t, "legacy").resource("legacy")
+	of := func(tenant, more string) string { // each resource says whose it is
+		text := strings.ReplaceAll(acmeFile+bot+more, "kind: ", "tenant: "+tenant+"\nkind: ")
+		return strings.Replace(text, "tenant: "+tenant+"\nkind: tenant\nname: acme", "kind: tenant\nname: "+tenant, 1)
+	}
+	acme, bank := of("acme", ""), of("bank", "---\nkind: channel\nname: app\nspec: {adapter: callback, bot: legacy, config: {url: \""+app.URL+
+		"\", secret: \"file:app.secret\", sign: \"file:sign.secret\", idempotent: true}}\n")
+	n := newNode(t, map[string]string{"acme.res.yaml": acme, "bank.res.yaml": bank, "app.secret": secret, "sign.secret": secret + " and another"})
+	handIn(t, n, "/v1/hooks/bank.app/messages", secret, `{"messages":[{"id":"1","from":"bo","text":"agent"}]}`)
+
+	alarmed := func() bool {
+		res, err := http.Get("http://" + n.OpsAddr() + "/healthz")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		var health struct {
+			Alarms []struct{ Name, Tenant, Subject string }
+		}
+		if err := json.NewDecoder(res.Body).Decode(&health); err != nil {
+			t.Fatal(err)
+		}
+		for _, a := range health.Alarms {
+			if a.Name == "outbox.needs_operator" && a.Tenant == "bank" && a.Subject == "bank.app" {
+				return true
+			}
+		}
+		return false
+	}
+	until := func(what string, ok func() bool) {
+		t.Helper()
+		for end := time.Now().Add(time.Minute); !ok(); time.Sleep(20 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("waited in vain for %s", what)
+			}
+		}
+	}
+	if err := os.Remove(filepath.Join(n.dir, "bank.res.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.reload(); err != nil {
+		t.Fatal(err)
+	}
+	until("an alarm for the removed tenant", alarmed)
+	n.stop()
+	n.start()
+	until("an alarm after a restart", alarmed)
+
+	busy.Store(false)
+	n.write("bank.res.yaml", bank)
+	if _, err := n.reload(); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-arrived:
+	case <-time.After(time.Minute):
+		t.Fatal("what waited never left")
+	}
+	until("the alarm's end", func() bool { return !alarmed() })
+}
+
+// handIn hands messages in over a callback channel, signed with its secret, and returns the first one's conversation.
+func handIn(t *testing.T, n *node, path, secret, body string) string {
+	t.Helper()
+	now := strconv.FormatInt(time.Now().Unix(), 10)
+	req, err := http.NewRequest("POST", "http://"+n.Addr()+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set(hook.HeaderTimestamp, now)
+	req.Header.Set(hook.HeaderSignature, hook.Sign([]byte(secret), now, []byte(body)))
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	var taken struct {
+		Messages []struct{ Conversation string }
+	}
+	if err := json.NewDecoder(res.Body).Decode(&taken); err != nil || res.StatusCode != 200 || len(taken.Messages) == 0 {
+		t.Fatalf("%d, %v, %+v", res.StatusCode, err, taken)
+	}
+	return taken.Messages[0].Conversation
 }

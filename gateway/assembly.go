@@ -97,6 +97,9 @@ func (g *Gateway) assemble(ctx context.Context, cfg *config.Config, sets map[str
 	if a.hooks, err = connections(cfg, g.o.Registry, func(name string) adapters.Deps { return g.depsOf("", name, g.o.Secrets) }, a.members()); err != nil {
 		return nil, err
 	}
+	if err := g.orphaned(a); err != nil {
+		return nil, err
+	}
 	if a.accounts, err = accounts(cfg, a.archived, func(tenant string) secretFunc { return secrets[tenant] }); err != nil {
 		return nil, err
 	}
@@ -278,6 +281,27 @@ func (g *Gateway) channelsOf(a *assembly, t *config.Tenant, old *assembly, bots 
 			a.push = append(a.push, outbox.Channel{Key: c.key, Tenant: a.tenants[t.Name].Handle, Sender: outbox.Removed{}})
 		}
 		a.list = append(a.list, &pipeline.Channel{Key: c.key, Tenant: a.tenants[t.Name], Bot: bot, Bots: bots, ReopenWithin: c.reopenWithin, Push: push})
+	}
+	return nil
+}
+
+// orphaned adds the push channels of tenants that were removed whole: what waits there raises an alarm, and becomes a dead
+// letter in time, as what waits for one channel that was removed. Nothing else of such a tenant is served.
+func (g *Gateway) orphaned(a *assembly) error {
+	for _, name := range slices.Sorted(maps.Keys(a.sets)) {
+		if a.tenants[name] != nil {
+			continue
+		}
+		handle, err := store.NewTenant(name)
+		if err != nil {
+			return err
+		}
+		set := a.sets[name]
+		for _, c := range archivedChannels(name, set.Set.Follow(nil, set.N+1).Archived) {
+			if g.o.Registry.Pushes(c.adapter) {
+				a.push = append(a.push, outbox.Channel{Key: c.key, Tenant: handle, Sender: outbox.Removed{}})
+			}
+		}
 	}
 	return nil
 }
