@@ -18,7 +18,8 @@ import (
 // in one step. So that a change is in force whole or not at all: what is in force on the node is replaced only when
 // everything is durable, and what had been written of a change that failed is taken back, by a further version that says
 // what is in force. If the store takes not even that, the node keeps in mind what has to be taken back: an alarm says so,
-// and the next change begins with it. Only a node that is started before that begins with what the store has.
+// it is tried again every second, and the next change begins with it. Only a node that is started before that begins with
+// what the store has.
 
 // halfway is what was, or may have been, written of a change that failed.
 type halfway struct {
@@ -56,9 +57,30 @@ func (g *Gateway) failed(ctx context.Context, h *halfway, err error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), takeBackTime)
 	defer cancel()
 	if back := g.takeBack(ctx); back != nil {
-		return fmt.Errorf("%w; part of the change is in the store and could not be taken back (%w): the next change takes it back, a restart puts it into force", err, back)
+		return fmt.Errorf("%w; part of the change may be in the store and could not be taken back (%w): that is tried again every second, and a restart before it succeeds puts it into force", err, back)
 	}
 	return err
+}
+
+// takeBackEvery is how often it is tried again to take back what could not be.
+const takeBackEvery = time.Second
+
+// settle takes back what could not be taken back at once, until ctx ends.
+func (g *Gateway) settle(ctx context.Context) {
+	tick := time.NewTicker(takeBackEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		g.changing.Lock()
+		if !g.stopped {
+			_ = g.takeBack(ctx) // the alarm says it
+		}
+		g.changing.Unlock()
+	}
 }
 
 // takeBack makes what is in force the newest that the store has, where a change that failed has left something else. The
@@ -82,7 +104,7 @@ func (g *Gateway) takeBack(ctx context.Context) (err error) {
 			tenants[name] = true
 		}
 		g.rules.board.Raise(alarm.Alarm{Name: alarmHalfway, Reason: fmt.Sprintf(
-			"A change of the configuration failed when part of it was in the store (%s), and the store did not let it be taken back. What was in force goes on. Mend the store, then run turnout admin reload; a restart before that puts the part into force.",
+			"A change of the configuration failed when part of it was in the store (%s), and the store did not let it be taken back. What was in force goes on. It is tried again every second: mend the store; a restart before that puts the part into force.",
 			strings.Join(slices.Sorted(maps.Keys(tenants)), ", "))})
 	}()
 	for _, name := range slices.Sorted(maps.Keys(h.sets)) {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"turnout/gateway/fault"
 	"turnout/gateway/resource"
@@ -157,5 +158,93 @@ func TestReloadWhoseStoreFails(t *testing.T) {
 				n.stop()
 			}
 		}
+	}
+}
+
+// A change of which the store cannot say whether it was written is answered as it came out, and comes out the same over a
+// restart.
+func TestChangeOfUnknownOutcome(t *testing.T) {
+	doubt := fmt.Errorf("%w: the disk did not say", store.ErrUnknown)
+	var at atomic.Value // the point of the next fault
+	at.Store(fault.Point(""))
+	n := &node{t: t, dir: t.TempDir(), logs: &logged{}, faults: func(_ context.Context, p fault.Point) error {
+		if at.CompareAndSwap(p, fault.Point("")) {
+			return doubt
+		}
+		return nil
+	}}
+	n.write("root.key", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")
+	n.write("turnout.yaml", nodeSettings)
+	n.write("acme.res.yaml", acmeFile+newBot(t, "legacy").resource("legacy"))
+	n.start()
+	t.Cleanup(n.stop)
+	holds := func(queue, when string, want bool) {
+		t.Helper()
+		if status, _ := n.overSocket("", "GET", "/v1/admin/resources/queue/"+queue, nil); (status == 200) != want {
+			t.Errorf("%s: queue %s: %d, want it there: %t", when, queue, status, want)
+		}
+	}
+	body := object{"spec": object{"title": "Q"}}
+	at.Store(fault.VersionDurable)
+	n.must("", "PUT", "/v1/admin/resources/queue/written", body, nil)
+	at.Store(fault.VersionBuilt)
+	n.refused("", "PUT", "/v1/admin/resources/queue/lost", body, 503, "store_unavailable")
+	for _, when := range []string{"at once", "after a restart"} {
+		holds("written", when, true)
+		holds("lost", when, false)
+		if got := at.Load(); got != fault.Point("") {
+			t.Errorf("%s: no version passed %v", when, got)
+		}
+		n.stop()
+		n.start()
+	}
+	n.must("", "PUT", "/v1/admin/resources/queue/lost", body, nil)
+	at.Store(fault.VersionDurable)
+	n.must("", "PUT", "/v1/admin/secrets/bot-key", object{"value": "x"}, nil)
+	holds("lost", "by a repeat", true)
+}
+
+// What a store did not let be taken back is, as soon as it does, without anybody's help.
+func TestHalfwayIsTakenBackByItself(t *testing.T) {
+	disk := errors.New("the disk is full")
+	var broken atomic.Int64 // writes that still succeed, below 0: none fails
+	broken.Store(-1)
+	n := &node{t: t, dir: t.TempDir(), logs: &logged{}, faults: func(_ context.Context, p fault.Point) error {
+		switch {
+		case p != fault.VersionBuilt || broken.Load() < 0:
+		case broken.Load() > 0:
+			broken.Add(-1)
+		default:
+			return disk
+		}
+		return nil
+	}}
+	n.write("root.key", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")
+	n.write("turnout.yaml", nodeSettings)
+	files := func(queue string) string {
+		return fmt.Sprintf(halfwayTenant, "acme", "{managed: api}") + queue + fmt.Sprintf(halfwayTenant, "bank", "{managed: api}") +
+			strings.ReplaceAll(queue, "acme", "bank")
+	}
+	n.write("all.res.yaml", files(""))
+	n.start()
+	t.Cleanup(n.stop)
+	was := n.versions("acme") + n.versions("bank")
+	n.write("all.res.yaml", files("kind: queue\ntenant: acme\nname: extra\n---\n"))
+	broken.Store(1) // the first tenant's set is written, and nothing after it
+	if _, err := n.reload(); !errors.Is(err, disk) {
+		t.Fatalf("reloading: %v", err)
+	}
+	if is := n.versions("acme") + n.versions("bank"); is == was {
+		t.Fatal("nothing of the change is in the store: there is nothing to take back")
+	}
+	broken.Store(-1)
+	for end := time.Now().Add(time.Minute); !strings.Contains(n.logs.String(), `msg="alarm is over" component=rules alarm=config.halfway`); {
+		if time.Now().After(end) {
+			t.Fatal("it is not taken back")
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	if is := n.versions("acme") + n.versions("bank"); is != was {
+		t.Errorf("after it was taken back: %s\nwant %s", is, was)
 	}
 }

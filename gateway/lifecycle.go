@@ -57,6 +57,7 @@ func (g *Gateway) Start(ctx context.Context) error {
 		beside.Go(func() { g.rules.run(ctx) })
 		beside.Go(func() { g.privacy.Run(ctx) })
 		beside.Go(func() { g.runArchive(ctx) })
+		beside.Go(func() { g.settle(ctx) })
 		if g.store.shared {
 			beside.Go(func() { g.follow(ctx) })
 		}

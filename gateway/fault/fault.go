@@ -64,8 +64,11 @@ const (
 	ArchiveRecorded Point = "archive.recorded" // their rows are gone, which nobody has counted
 )
 
-// VersionBuilt is a version of a document that is to be written: nothing of it is durable.
-const VersionBuilt Point = "version.built"
+// The points of a version of a document.
+const (
+	VersionBuilt   Point = "version.built"   // it is to be written: nothing of it is durable
+	VersionDurable Point = "version.durable" // it is, and nobody was told
+)
 
 // Points lists those of a turn.
 func Points() []Point {

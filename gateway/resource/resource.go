@@ -187,7 +187,7 @@ func write(ctx context.Context, v store.Versions, t store.Tenant, cur, next Vers
 		return cur, fmt.Errorf("encoding the configuration of a tenant: %w", err)
 	}
 	doc := store.VersionedDoc{Digest: next.Digest, Body: body, At: next.At, By: next.By}
-	if err := v.Publish(ctx, t, Doc, cur.N, doc); err != nil {
+	if err := store.PublishKnown(ctx, v, t, Doc, cur.N, doc); err != nil {
 		return cur, fmt.Errorf("publishing version %d of the configuration of tenant %s: %w", next.N, t.Name(), err)
 	}
 	return next, nil

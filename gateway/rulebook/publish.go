@@ -286,7 +286,7 @@ func (b *Book) publish(ctx context.Context, set *rules.Set, d Document, by strin
 		return Version{}, fmt.Errorf("reading the newest rules: %w", err)
 	}
 	v := store.VersionedDoc{N: newest.N + 1, Digest: set.Digest(), Body: body, At: b.o.Now().UnixMilli(), By: by}
-	if err := b.o.Versions.Publish(ctx, b.o.Tenant, Doc, newest.N, v); err != nil {
+	if err := store.PublishKnown(ctx, b.o.Versions, b.o.Tenant, Doc, newest.N, v); err != nil {
 		return Version{}, fmt.Errorf("publishing rules version %d: %w", v.N, err)
 	}
 	b.mu.Lock()
@@ -323,7 +323,7 @@ func (b *Book) point(ctx context.Context, v store.VersionedDoc) error {
 	if err != nil {
 		return fmt.Errorf("encoding which rules are in force: %w", err)
 	}
-	err = b.o.Versions.Publish(ctx, b.o.Tenant, EffectiveDoc, cur.N, store.VersionedDoc{
+	err = store.PublishKnown(ctx, b.o.Versions, b.o.Tenant, EffectiveDoc, cur.N, store.VersionedDoc{
 		N: cur.N + 1, Digest: v.Digest, Body: body, By: v.By, At: b.o.Now().UnixMilli(),
 	})
 	if errors.Is(err, store.ErrStale) {

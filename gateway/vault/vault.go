@@ -133,7 +133,7 @@ func (v *Vault) change(ctx context.Context, t store.Tenant, by string, now int64
 		}
 		mac := hmac.New(sha256.New, v.key)
 		mac.Write(body)
-		err = v.store.Publish(ctx, t, Doc, n, store.VersionedDoc{Digest: hex.EncodeToString(mac.Sum(nil)), Body: body, At: now, By: by})
+		err = store.PublishKnown(ctx, v.store, t, Doc, n, store.VersionedDoc{Digest: hex.EncodeToString(mac.Sum(nil)), Body: body, At: now, By: by})
 		switch {
 		case errors.Is(err, store.ErrStale) && ctx.Err() == nil:
 		case err != nil:

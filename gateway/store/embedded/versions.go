@@ -64,7 +64,13 @@ func (s *Store) Publish(ctx context.Context, t store.Tenant, doc string, prev in
 	if err := s.addEntry(b, t, entry); err != nil {
 		return err
 	}
-	return s.apply(b)
+	if err := s.apply(b); err != nil {
+		return err
+	}
+	if err := s.o.Faults.Hit(ctx, fault.VersionDurable); err != nil {
+		return fmt.Errorf("%w: %w", store.ErrUnknown, err)
+	}
+	return nil
 }
 
 // newest returns the newest version. The caller holds the lock of the tenant's chain.
