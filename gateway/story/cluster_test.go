@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -32,6 +34,41 @@ func onCluster(t *testing.T, nodes []*node, c *redistest.Cluster) {
 	}
 }
 
+// clusterSettings are the settings that the page asks for, as a command line.
+func clusterSettings(t *testing.T, page string) (args []string) {
+	t.Helper()
+	block := regexp.MustCompile("(?s)<!-- redis-cluster.conf -->\n+```conf\n(.*?)```").FindStringSubmatch(page)
+	if block == nil {
+		t.Fatal("the page has no settings of the servers of a Cluster")
+	}
+	for line := range strings.Lines(block[1]) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+		args = append(args, "--"+name, value)
+	}
+	return args
+}
+
+// pageSays runs the commands of a block of the page on a node's settings and looks for what it says that they print.
+func pageSays(t *testing.T, page, name string, n *node) {
+	t.Helper()
+	block := regexp.MustCompile("(?s)<!-- " + name + " -->\n+```sh\n(.*?)```").FindStringSubmatch(page)
+	if block == nil {
+		t.Fatalf("the page has no commands %q", name)
+	}
+	cmd := exec.Command("bash", "-eu", "-o", "pipefail", "-c", strings.ReplaceAll(block[1], "/etc/turnout/turnout.yaml", "turnout.yaml"))
+	cmd.Dir = n.dir
+	cmd.Env = append(os.Environ(), "PATH="+filepath.Dir(binary)+":"+os.Getenv("PATH"))
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, m := range regexp.MustCompile(`(?m)^# -> (.*)$`).FindAllStringSubmatch(block[1], -1) {
+		if !strings.Contains(string(out), m[1]) {
+			t.Errorf("the output lacks %q:\n%s", m[1], out)
+		}
+	}
+}
+
 // talk is chat for somebody who thinks before each message: while people have a conversation, all others would wait for none.
 func (c *customer) talk(t *testing.T, ctx, over context.Context, n int) {
 	for i := 0; over.Err() == nil; i++ {
@@ -52,10 +89,12 @@ func (c *customer) talk(t *testing.T, ctx, over context.Context, n int) {
 // and agents work. Its replica takes over, and takes writes when the dead one is back to confirm them. Nothing that was
 // acknowledged is gone, nothing is there twice, nobody but the owner spoke, and all of it is proven at the end.
 func TestNodesOnCluster(t *testing.T) {
-	c := redistest.StartCluster(t, 3, 1, "--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction")
+	text := page(t)
+	c := redistest.StartCluster(t, 3, 1, clusterSettings(t, text)...)
 	bot := newTestBot(t)
 	nodes := newNodes(t, c.Servers[0], bot.URL, 5*time.Second, 2)
 	onCluster(t, nodes, c)
+	pageSays(t, text, "cluster", nodes[0])
 	for _, n := range nodes {
 		n.start()
 	}
