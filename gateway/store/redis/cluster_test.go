@@ -40,9 +40,46 @@ func TestCluster(t *testing.T) {
 			return o
 		})
 	})
+	t.Run("settings", func(t *testing.T) { clusterJudged(t, c) })
 	t.Run("moving slots", func(t *testing.T) { slotsMove(t, c) })
 	t.Run("without a replica", func(t *testing.T) { replicaGone(t, c) })
 	t.Run("failover", func(t *testing.T) { primariesDie(t, c) })
+}
+
+// clusterJudged: a Cluster on which a failover would lose something is refused, one that is named as what it is not too, and
+// health sees the settings of a primary that were changed.
+func clusterJudged(t *testing.T, c *redistest.Cluster) {
+	o := clusterOptions(c, time.Now)
+	for want, change := range map[string]func(*redis.Options){
+		"set store.wait: 1":              func(o *redis.Options) { o.Wait = 0 },
+		"belongs to a Cluster":           func(o *redis.Options) { o.Cluster, o.Addr = nil, c.Servers[0].Addr() },
+		"has one database":               func(o *redis.Options) { o.DB = 1 },
+		"addresses of its servers alone": func(o *redis.Options) { o.Addr = c.Servers[0].Addr() },
+		"braces":                         func(o *redis.Options) { o.Prefix = "{shop}:" },
+	} {
+		bad := o
+		change(&bad)
+		if s, err := redis.Open(t.Context(), bad); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("opened: %v, want a word on %q", err, want)
+			if err == nil {
+				_ = s.Close()
+			}
+		}
+	}
+	s := open(t, o)
+	healthy(t, s)
+	set := func(policy string) {
+		t.Helper()
+		if err := c.Primaries()[1].Client().ConfigSet(t.Context(), "maxmemory-policy", policy).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set("allkeys-lru")
+	if h := s.Health(t.Context()); h.OK || !strings.Contains(h.Reason, "maxmemory-policy is allkeys-lru") {
+		t.Errorf("health with a primary that evicts: %+v", h)
+	}
+	set("noeviction")
+	healthy(t, s)
 }
 
 // customers write until they are stopped. A message is sent until it is acknowledged, like a provider does, and every third
