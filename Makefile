@@ -36,6 +36,8 @@ LEGACYBOT := deploy/testbed/legacybot
 LEGACYBOT_READY := $(LEGACYBOT)/node_modules/.package-lock.json
 MODEL := deploy/testbed/model
 MODEL_READY := $(MODEL)/node_modules/.package-lock.json
+S3 := deploy/testbed/s3
+S3_READY := $(S3)/node_modules/.package-lock.json
 OPENAPI := deploy/testbed/openapi
 OPENAPI_READY := $(OPENAPI)/node_modules/.package-lock.json
 WHATSAPP := deploy/testbed/whatsapp
@@ -60,6 +62,8 @@ export TURNOUT_OPENAPI := $(CURDIR)/$(OPENAPI)
 export TURNOUT_MODEL := $(CURDIR)/$(MODEL)
 # And the folder with clients of the WhatsApp Cloud API.
 export TURNOUT_WHATSAPP := $(CURDIR)/$(WHATSAPP)
+# And the folder with a server of the S3 API.
+export TURNOUT_S3 := $(CURDIR)/$(S3)
 # And those of the shared store this server; with the variable a missing one is a failure.
 export TURNOUT_REDIS := $(REDIS)
 # And so do those that put proxies before the gateway.
@@ -85,7 +89,7 @@ build: need-go $(WEB_BUILT) ## build bin/turnout with its web apps
 	@CGO_ENABLED=0 go build -trimpath -o bin/turnout ./gateway/cmd/turnout
 
 .PHONY: test
-test: need-go need-curl need-redis need-proxies $(LEGACYBOT_READY) $(MODEL_READY) $(OPENAPI_READY) $(WHATSAPP_READY) $(WEB_BUILT) ## run all tests; installs what they need
+test: need-go need-curl need-redis need-proxies $(LEGACYBOT_READY) $(MODEL_READY) $(OPENAPI_READY) $(WHATSAPP_READY) $(S3_READY) $(WEB_BUILT) ## run all tests; installs what they need
 	@TURNOUT_WEB_BUILT=1 go test -timeout 12m $(TESTFLAGS) ./...
 	@$(MAKE) --no-print-directory test-web test-browser
 
@@ -101,7 +105,7 @@ race: need-go need-gcc need-redis ## run the tests of the concurrent packages wi
 	@CGO_ENABLED=1 go test -race -short -timeout 20m $(TESTFLAGS) $(RACE_DIRS:%=./%/...)
 
 .PHONY: soak
-soak: need-go need-curl need-redis need-proxies $(LEGACYBOT_READY) $(MODEL_READY) $(OPENAPI_READY) $(WHATSAPP_READY) ## run the long tests at full scale (hours)
+soak: need-go need-curl need-redis need-proxies $(LEGACYBOT_READY) $(MODEL_READY) $(OPENAPI_READY) $(WHATSAPP_READY) $(S3_READY) ## run the long tests at full scale (hours)
 	@TURNOUT_SCALE=full go test -count=1 -timeout 6h $(TESTFLAGS) ./adapters/... ./gateway/...
 
 .PHONY: bench
