@@ -54,7 +54,7 @@ type connection struct {
 // secrets can be read, and by nobody else; that the data folder can be written; that the store opens and its root key is
 // this one, or which process has it; and that the servers of bots and of profile lookups can be reached. It sends nothing to
 // anybody, but for asking a profile lookup for the made-up customer that its section names for this, and changes nothing but
-// for what opening a store does. cfg is free of faults.
+// for what opening a store does, and for an object that is put into a bucket of attachments and removed again. cfg is free of faults.
 func Connect(ctx context.Context, o Options) []Finding {
 	o = o.withDefaults()
 	c := &connection{o: o}
@@ -184,6 +184,9 @@ func (c *connection) redis(ctx context.Context, root []byte) *nodeStore {
 		err = errors.New(h.Reason)
 	}
 	c.add("store "+storeName(c.o.Config), "", "opens with this root key: "+h.Level, err)
+	if s.bucket != nil {
+		c.add(fmt.Sprintf("attachments in bucket %q", c.o.Config.Store.Blobs.S3.Bucket), "", "an object was put, read and removed", s.bucket.Try(ctx))
+	}
 	return s
 }
 

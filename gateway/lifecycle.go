@@ -61,6 +61,9 @@ func (g *Gateway) Start(ctx context.Context) error {
 		if g.store.shared {
 			beside.Go(func() { g.follow(ctx) })
 		}
+		if g.store.bucket != nil {
+			beside.Go(func() { g.watchBucket(ctx) })
+		}
 		g.pipeline.Run(ctx)
 		beside.Wait()
 	}()

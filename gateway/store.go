@@ -16,6 +16,7 @@ import (
 	"turnout/gateway/id"
 	"turnout/gateway/rulebook"
 	"turnout/gateway/store"
+	"turnout/gateway/store/blob/s3"
 	"turnout/gateway/store/embedded"
 	"turnout/gateway/store/redis"
 )
@@ -24,6 +25,8 @@ import (
 type nodeStore struct {
 	store.Store
 	blobs blobStore
+	// bucket is where the bytes of attachments lie, nil where they lie in a folder.
+	bucket *s3.Bucket
 	// own is the store where it lies in the node's own folder; nil where a server has it.
 	own *embedded.Store
 	// nodes is who else works on the store.
@@ -57,11 +60,17 @@ func openStore(ctx context.Context, o Options, cfg *config.Config, root []byte, 
 		if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
 			return nil, fmt.Errorf("making the data folder: %w", err)
 		}
+		bucket, _ := ro.Files.(*s3.Bucket)
+		if bucket != nil && use == toServe {
+			if err := tryBucket(ctx, bucket, ro.Log); err != nil {
+				return nil, err
+			}
+		}
 		s, err := redis.Open(ctx, ro)
 		if err != nil {
 			return nil, err
 		}
-		return &nodeStore{Store: s, blobs: s.Blobs(), nodes: s, shared: true}, nil
+		return &nodeStore{Store: s, blobs: s.Blobs(), bucket: bucket, nodes: s, shared: true}, nil
 	}
 	eo := embedded.Options{Dir: storeDir(cfg), FS: o.FS, Root: root, IDs: ids, Now: o.Now, Log: o.Log.With("component", "store")}
 	switch use {
@@ -102,16 +111,24 @@ func storeName(cfg *config.Config) string {
 // nodeRedisOptions are redisOptions, and what the process gives.
 func nodeRedisOptions(o Options, cfg *config.Config, root []byte, ids *id.Source) (redis.Options, error) {
 	ro, err := redisOptions(o, cfg)
+	if err != nil {
+		return ro, err
+	}
+	if bucket, err := newBucket(o, cfg); err != nil {
+		return ro, err
+	} else if bucket != nil {
+		ro.Files = bucket
+	}
 	ro.Root, ro.IDs, ro.Now, ro.Faults, ro.Log, ro.FS = root, ids, o.Now, o.Faults, o.Log.With("component", "store"), o.FS
 	ro.Damaged = o.damaged
-	return ro, err
+	return ro, nil
 }
 
 // redisOptions are what the settings say of a Redis store.
 func redisOptions(o Options, cfg *config.Config) (redis.Options, error) {
 	s := cfg.Store
 	ro := redis.Options{
-		Addr: s.Address, Sentinels: s.Sentinels, Master: s.Master, Cluster: s.Cluster, Username: s.Username, Prefix: s.Prefix, Wait: s.Wait, AllowUnsafe: s.AllowUnsafe, MaxSkew: maxSkew, Blobs: s.Blobs,
+		Addr: s.Address, Sentinels: s.Sentinels, Master: s.Master, Cluster: s.Cluster, Username: s.Username, Prefix: s.Prefix, Wait: s.Wait, AllowUnsafe: s.AllowUnsafe, MaxSkew: maxSkew, Blobs: s.Blobs.Folder,
 	}
 	if ro.Blobs == "" {
 		ro.Blobs = filepath.Join(cfg.Data, "blobs")

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 	"net/url"
@@ -57,11 +58,56 @@ type Store struct {
 	Wait int `yaml:"wait"`
 	// AllowUnsafe lets the node work on a server whose settings lose what was acknowledged.
 	AllowUnsafe bool `yaml:"allow_unsafe"`
-	// Blobs is the folder of attachments, which all nodes need; DATA/blobs by default. In the file it may be relative to it.
-	Blobs string `yaml:"blobs"`
+	// Blobs says where attachments are, and what is archived, which all nodes need; DATA/blobs by default.
+	Blobs Blobs `yaml:"blobs"`
 	// ArchiveAfter is how long a conversation has been closed when it is moved out of the server's memory into files beside
 	// the blobs; 7 days by default, 0 for never.
 	ArchiveAfter time.Duration `yaml:"archive_after"`
+}
+
+// Blobs says where attachments are: in the file it is the name of a folder, which may be relative to the file, or
+// {s3: {…}}.
+type Blobs struct {
+	Folder string
+	S3     *S3 // in the place of a folder
+}
+
+// S3 names a bucket of a server that speaks the S3 API.
+type S3 struct {
+	// Endpoint is the server's URL; Region is what it calls the place of the bucket, "us-east-1" by default.
+	Endpoint string `yaml:"endpoint"`
+	Region   string `yaml:"region"`
+	Bucket   string `yaml:"bucket"`
+	// Prefix begins the name of every object and ends in a slash.
+	Prefix string `yaml:"prefix"`
+	// PathStyle says that the bucket stands in the path of a URL, or in the name of its host; without it the endpoint decides.
+	PathStyle *bool              `yaml:"path_style"`
+	AccessKey adapters.SecretRef `yaml:"access_key"`
+	SecretKey adapters.SecretRef `yaml:"secret_key"`
+}
+
+// UnmarshalYAML implements yaml.InterfaceUnmarshaler.
+func (b *Blobs) UnmarshalYAML(read func(any) error) error {
+	const want = `blobs must be the name of a folder, or a bucket such as {s3: {endpoint: "https://s3.eu-central-1.amazonaws.com", bucket: acme, access_key: env:NAME, secret_key: env:NAME}}`
+	var either any
+	err := read(&either)
+	switch v := either.(type) {
+	case string:
+		b.Folder = v
+		return nil
+	case map[string]any:
+		if len(v) == 0 && err == nil {
+			return errors.New(want)
+		}
+	default:
+		return errors.New(want)
+	}
+	var bucket struct {
+		S3 *S3 `yaml:"s3"`
+	}
+	err = read(&bucket)
+	b.S3 = bucket.S3
+	return err
 }
 
 // archiveAfter is the default of Store.ArchiveAfter: by then most of those who come back have come.
@@ -69,7 +115,7 @@ const archiveAfter = 7 * 24 * time.Hour
 
 // resolve makes folders that are relative to the settings file in dir what they are for the process.
 func (s *Settings) resolve(dir string) {
-	for _, p := range []*string{&s.Data, &s.Store.Blobs} {
+	for _, p := range []*string{&s.Data, &s.Store.Blobs.Folder} {
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(dir, *p)
 		}
@@ -250,7 +296,9 @@ func (l *loader) checkStore(store Section, s *Store) {
 	switch s.Kind {
 	case "embedded":
 		for _, name := range redisKeys {
-			if store.sub(name).node != nil {
+			if name == "blobs" && s.Blobs.S3 != nil {
+				l.faults.add(store.find("blobs", "s3"), "an embedded store keeps attachments in its own folder: its backup is of one instant with them, and would lack what lies in a bucket")
+			} else if store.sub(name).node != nil {
 				l.faults.add(store.find(name), `%s is for a store of "kind: redis"`, name)
 			}
 		}
@@ -277,6 +325,41 @@ func (l *loader) checkStore(store Section, s *Store) {
 	if s.Wait < 0 || s.Wait > mostReplicas {
 		l.faults.add(store.find("wait"), "wait must lie between 0 and %d", mostReplicas)
 	}
+	if s.Blobs.S3 != nil {
+		l.checkS3(store.sub("blobs").sub("s3"), s.Blobs.S3)
+	}
+}
+
+var (
+	bucketForm = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
+	regionForm = regexp.MustCompile(`^[A-Za-z0-9-]{1,64}$`)
+	// No two slashes, no step that begins with a dot.
+	objectForm = regexp.MustCompile(`^([A-Za-z0-9_-][A-Za-z0-9._-]*/)+$`)
+)
+
+func (l *loader) checkS3(s Section, b *S3) {
+	if l.need(s, "endpoint", `name the server, such as "endpoint: https://s3.eu-central-1.amazonaws.com"`); b.Endpoint != "" {
+		u, err := url.Parse(b.Endpoint)
+		switch {
+		case err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "":
+			l.faults.add(s.find("endpoint"), `endpoint must be a scheme and a host, such as "https://s3.eu-central-1.amazonaws.com"; the bucket has a line of its own`)
+		case u.User != nil:
+			l.faults.add(s.find("endpoint"), "endpoint has a name or a password in it, which do not belong into a file; write access_key and secret_key")
+		}
+	}
+	if l.need(s, "bucket", `name the bucket, such as "bucket: acme-turnout"`); b.Bucket != "" && !bucketForm.MatchString(b.Bucket) {
+		l.faults.add(s.find("bucket"), "bucket must be 3 to 63 small letters, digits, dots and hyphens")
+	}
+	if b.Region != "" && !regionForm.MatchString(b.Region) {
+		l.faults.add(s.find("region"), `region must be letters, digits and hyphens, such as "eu-central-1"`)
+	}
+	if b.Prefix != "" && (len(b.Prefix) > 256 || !objectForm.MatchString(b.Prefix)) {
+		l.faults.add(s.find("prefix"), `prefix must end in a slash, and be letters, digits, dots, underscores and hyphens between single slashes, such as "turnout/"`)
+	}
+	l.need(s, "access_key", `write "access_key: env:NAME" or "access_key: file:path"`)
+	l.need(s, "secret_key", `write "secret_key: env:NAME" or "secret_key: file:path"`)
+	l.notSealed(s, "access_key", b.AccessKey)
+	l.notSealed(s, "secret_key", b.SecretKey)
 }
 
 // checkServers looks at where a Redis store's server or servers are: named by exactly one of address, sentinels and cluster.
