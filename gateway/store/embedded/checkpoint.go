@@ -13,6 +13,7 @@ import (
 
 	"turnout/gateway/audit"
 	"turnout/gateway/store"
+	"turnout/gateway/store/form"
 )
 
 // Checkpoints. A commit marks its chain as moved unless it knows that it did (record.marked); Seal stores a checkpoint and
@@ -23,55 +24,6 @@ import (
 func checkpointKey(t store.Tenant, n uint64) []byte { return be64(tenantKey(t.Name(), 'k'), n) }
 
 func sentKey(t store.Tenant) []byte { return tenantKey(t.Name(), 'w') }
-
-var errCheckpoint = errors.New("a checkpoint's row is damaged")
-
-// encodeSealed is the row of a checkpoint: the note behind its length, then each head: the chain behind its length, the
-// number and the hash.
-func encodeSealed(c audit.Sealed) []byte {
-	b := binary.AppendUvarint(nil, uint64(len(c.Note)))
-	b = append(b, c.Note...)
-	for _, h := range c.Heads {
-		b = binary.AppendUvarint(b, uint64(len(h.Chain)))
-		b = append(b, h.Chain...)
-		b = binary.AppendUvarint(b, h.N)
-		b = append(b, h.Hash[:]...)
-	}
-	return b
-}
-
-// decodeSealed reads what encodeSealed wrote. It shares nothing with b.
-func decodeSealed(b []byte) (c audit.Sealed, err error) {
-	next := func() ([]byte, bool) {
-		size, w := binary.Uvarint(b)
-		if w <= 0 || size > uint64(len(b)-w) {
-			return nil, false
-		}
-		v := b[w : w+int(size)]
-		b = b[w+int(size):]
-		return v, true
-	}
-	signed, ok := next()
-	if !ok {
-		return c, errCheckpoint
-	}
-	c.Note = bytes.Clone(signed)
-	for len(b) > 0 {
-		chain, ok := next()
-		if !ok {
-			return c, errCheckpoint
-		}
-		h := audit.ChainHead{Chain: string(chain)}
-		n, w := binary.Uvarint(b)
-		if w <= 0 || len(b)-w < sha256.Size {
-			return c, errCheckpoint
-		}
-		h.N = n
-		b = b[w+copy(h.Hash[:], b[w:]):]
-		c.Heads = append(c.Heads, h)
-	}
-	return c, nil
-}
 
 // enterChain begins an operation on what belongs to a tenant as a whole, under its chain's lock for reading; leave ends
 // it. keys is nil for a tenant without rows.
@@ -102,7 +54,7 @@ func (s *Store) newestCheckpoint(t store.Tenant) (audit.Sealed, error) {
 	if it.Last() {
 		var v []byte
 		if v, err = it.ValueAndErr(); err == nil {
-			c, err = decodeSealed(v)
+			c, err = form.DecodeCheckpoint(v)
 		}
 	}
 	if bad := it.Close(); bad != nil {
@@ -127,7 +79,7 @@ func (s *Store) Checkpoints(ctx context.Context, t store.Tenant, after uint64, l
 	}
 	list := make([]audit.Sealed, len(rows))
 	for i, row := range rows {
-		if list[i], err = decodeSealed(row); err != nil {
+		if list[i], err = form.DecodeCheckpoint(row); err != nil {
 			return nil, err
 		}
 	}
@@ -340,7 +292,7 @@ func (s *Store) seal(ctx context.Context, t store.Tenant, next audit.Checkpoint,
 	}
 	b := s.db.NewBatch()
 	defer b.Close()
-	if err := b.Set(checkpointKey(t, next.Number), encodeSealed(c), nil); err != nil {
+	if err := b.Set(checkpointKey(t, next.Number), form.EncodeCheckpoint(c), nil); err != nil {
 		return fmt.Errorf("building a checkpoint's row: %w", err)
 	}
 	return s.apply(b)
@@ -376,7 +328,7 @@ func (s *Store) sent(t store.Tenant) (uint64, error) {
 	case err != nil || row == nil:
 		return 0, err
 	case len(row) != 8:
-		return 0, errCheckpoint
+		return 0, form.ErrCheckpoint
 	}
 	return binary.BigEndian.Uint64(row), nil
 }

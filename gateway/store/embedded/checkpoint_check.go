@@ -11,6 +11,7 @@ import (
 
 	"turnout/gateway/audit"
 	"turnout/gateway/store"
+	"turnout/gateway/store/form"
 )
 
 // checkCheckpoints looks that the checkpoints of each tenant follow each other and vouch for the chains as they stand. Who
@@ -50,7 +51,7 @@ func (s *Store) checkCheckpointsOf(ctx context.Context, t store.Tenant, rep *sto
 	heads := map[string]audit.Head{}
 	for {
 		list, err := s.Checkpoints(ctx, t, last.Number, 16)
-		if errors.Is(err, errCheckpoint) {
+		if errors.Is(err, form.ErrCheckpoint) {
 			fault("checkpoints after %d: %v", last.Number, err)
 			return nil
 		}

@@ -11,6 +11,7 @@ import (
 	"turnout/gateway/audit/notary"
 	"turnout/gateway/conversation"
 	"turnout/gateway/store"
+	"turnout/gateway/store/form"
 )
 
 // sealAll makes a checkpoint over everything that moved.
@@ -101,16 +102,16 @@ func TestMarkIsKept(t *testing.T) {
 }
 
 func FuzzSealed(f *testing.F) {
-	f.Add(encodeSealed(audit.Sealed{Note: []byte("note"), Heads: []audit.ChainHead{{Chain: "c_1", Head: audit.Head{N: 7}}, {Chain: "acme"}}}))
+	f.Add(form.EncodeCheckpoint(audit.Sealed{Note: []byte("note"), Heads: []audit.ChainHead{{Chain: "c_1", Head: audit.Head{N: 7}}, {Chain: "acme"}}}))
 	f.Add([]byte{})
 	f.Add([]byte{1, 2, 3})
 	f.Add(bytes.Repeat([]byte{0xff}, 12))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		c, err := decodeSealed(b)
+		c, err := form.DecodeCheckpoint(b)
 		if err != nil {
 			return
 		}
-		again, err := decodeSealed(encodeSealed(c))
+		again, err := form.DecodeCheckpoint(form.EncodeCheckpoint(c))
 		if err != nil || !bytes.Equal(again.Note, c.Note) || len(again.Heads) != len(c.Heads) {
 			t.Fatalf("%+v is read back as %+v, %v", c, again, err)
 		}

@@ -10,16 +10,8 @@ import (
 
 	"turnout/gateway/id"
 	"turnout/gateway/store"
+	"turnout/gateway/store/form"
 )
-
-// deadRow is a dead letter as it is stored. In which conversation it is says deadPlace.
-type deadRow struct {
-	Row     store.OutboxRow `json:"row"`
-	Code    string          `json:"code"`
-	Attempt int             `json:"attempt"`
-	Unsure  int             `json:"unsure,omitempty"`
-	At      int64           `json:"at"`
-}
 
 func deadKey(t store.Tenant, at int64, row string) []byte {
 	return append(be64(tenantKey(t.Name(), 'D'), uint64(at)), row...)
@@ -33,7 +25,7 @@ func deadPlace(t store.Tenant, row string) []byte {
 const idLen = 28
 
 // bury makes a dead letter of a row.
-func (w *write) bury(d deadRow) error {
+func (w *write) bury(d form.Dead) error {
 	t := w.st.Ref.Tenant
 	d.At = w.s.now()
 	if err := putSealed(w.batch, w.now.key, deadKey(t, d.At, d.Row.ID), d); err != nil {
@@ -50,11 +42,11 @@ func (w *write) buryLate(d store.DeadLetter) error {
 	if place, err := w.s.get(deadPlace(w.st.Ref.Tenant, d.Row.ID)); err != nil || place != nil {
 		return err
 	}
-	return w.bury(deadRow{Row: d.Row, Code: d.Code, Attempt: d.Attempt})
+	return w.bury(form.Dead{Row: d.Row, Code: d.Code, Attempt: d.Attempt})
 }
 
 // exhume takes the step's dead letter away and returns it as a row to send; nil when it is discarded.
-func (w *write) exhume() (*outRow, error) {
+func (w *write) exhume() (*form.Out, error) {
 	want := w.st.Redrive
 	if w.was == nil {
 		return nil, store.ErrStale
@@ -74,7 +66,7 @@ func (w *write) exhume() (*outRow, error) {
 	if want.Discard {
 		return nil, nil
 	}
-	row := &outRow{Row: body.Row, Attempt: body.Attempt, Past: body.Attempt, Unsure: body.Unsure}
+	row := &form.Out{Row: body.Row, Attempt: body.Attempt, Past: body.Attempt, Unsure: body.Unsure}
 	row.Row.At, row.Row.Due, row.Row.Epoch = w.s.now(), w.s.now(), w.st.State.Epoch
 	return row, nil
 }
@@ -188,7 +180,7 @@ func (s *Store) deadRef(ctx context.Context, t store.Tenant, row string) (store.
 }
 
 // readDead returns a dead letter of a conversation and its key, nil when there is none.
-func (s *Store) readDead(rec *record, row string) (*deadRow, []byte, error) {
+func (s *Store) readDead(rec *record, row string) (*form.Dead, []byte, error) {
 	place, err := s.get(deadPlace(rec.ref.Tenant, row))
 	if err != nil || len(place) != 8+idLen || string(place[8:]) != rec.ref.ID {
 		return nil, nil, err
@@ -198,6 +190,6 @@ func (s *Store) readDead(rec *record, row string) (*deadRow, []byte, error) {
 	if err != nil || v == nil {
 		return nil, nil, err
 	}
-	body := new(deadRow)
+	body := new(form.Dead)
 	return body, key, openSealed(rec.key, key, v, body)
 }

@@ -11,6 +11,7 @@ import (
 
 	"turnout/gateway/id"
 	"turnout/gateway/store"
+	"turnout/gateway/store/form"
 	"turnout/gateway/store/seal"
 	"turnout/gateway/store/transfer"
 )
@@ -140,7 +141,7 @@ func (d *dump) checkpoints() error {
 			return unreadable(i, errKey)
 		}
 		i.N = binary.BigEndian.Uint64([]byte(rest))
-		if i.Sealed, err = decodeSealed(v); err != nil {
+		if i.Sealed, err = form.DecodeCheckpoint(v); err != nil {
 			return unreadable(i, err)
 		}
 		return d.f(i)
@@ -388,7 +389,7 @@ func (d *dump) sendings(rec *record) error {
 		if len(rest) != 8 {
 			return unreadable(i, errKey)
 		}
-		i.Place = binary.BigEndian.Uint64([]byte(rest))
+		i.Row.Place = binary.BigEndian.Uint64([]byte(rest))
 		if err := openSealed(rec.key, k, v, &i.Row); err != nil {
 			return unreadable(i, err)
 		}

@@ -11,6 +11,7 @@ import (
 
 	"turnout/gateway/audit"
 	"turnout/gateway/store"
+	"turnout/gateway/store/form"
 	"turnout/gateway/store/seal"
 	"turnout/gateway/store/transfer"
 )
@@ -135,7 +136,7 @@ func (t *Target) put(ctx context.Context, item transfer.Item) error {
 	case transfer.Entry:
 		return t.entry(i)
 	case transfer.Checkpoint:
-		return t.b.Set(checkpointKey(i.Tenant, i.N), encodeSealed(i.Sealed), nil)
+		return t.b.Set(checkpointKey(i.Tenant, i.N), form.EncodeCheckpoint(i.Sealed), nil)
 	case transfer.Version:
 		return t.sealed(binary.BigEndian.AppendUint32(docPrefix(i.Tenant, i.Name), uint32(i.Doc.N)), i.Doc)
 	case transfer.Record:
@@ -307,7 +308,7 @@ func (t *Target) logRow(i transfer.LogRow) error {
 
 // sending takes a row of the outbox; the first of a conversation is indexed.
 func (t *Target) sending(i transfer.Sending) error {
-	if err := putSealed(t.b, t.rec.key, outKey(i.Ref, i.Place), i.Row); err != nil || t.headed {
+	if err := putSealed(t.b, t.rec.key, outKey(i.Ref, i.Row.Place), i.Row); err != nil || t.headed {
 		return err
 	}
 	t.headed = true

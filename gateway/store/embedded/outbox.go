@@ -11,49 +11,27 @@ import (
 	"turnout/adapters/message"
 	"turnout/gateway/conversation"
 	"turnout/gateway/store"
+	"turnout/gateway/store/form"
 )
-
-// outRow is a row of the outbox as it is stored. Its place is a number that rises: the sequence of the state that it came
-// with in the upper bits.
-type outRow struct {
-	Row store.OutboxRow `json:"row"`
-	// Attempt counts the attempts, Past those that are no tries (before a person put the row back, and of NoTry), Unsure those without a result.
-	Attempt int `json:"attempt,omitempty"`
-	Past    int `json:"past,omitempty"`
-	Unsure  int `json:"unsure,omitempty"`
-	// Token is the attempt's that has begun and has no result.
-	Token store.Token `json:"token,omitempty"`
-
-	place uint64
-}
-
-func (r *outRow) leased(ref store.Ref) store.LeasedRow {
-	out := store.LeasedRow{Ref: ref, Row: r.Row, Attempt: r.Attempt, Tries: r.Attempt - r.Past, Unsure: r.Unsure, Token: r.Token}
-	out.Row.Out.Attempt, out.Row.Out.Retry = r.Attempt, r.Unsure > 0
-	return out
-}
-
-// placeBits is the room for rows of one state.
-const placeBits = 16
 
 func outboxPrefix(r store.Ref) []byte { return kindKey(conversationKey(r), kindOutbox) }
 
 // rows calls f with the outbox rows of a conversation in order.
-func (s *Store) rows(rec *record, f func(row outRow) (bool, error)) error {
+func (s *Store) rows(rec *record, f func(row form.Out) (bool, error)) error {
 	prefix := outboxPrefix(rec.ref)
 	return s.each(prefix, after(prefix), func(key, value []byte) (bool, error) {
-		var row outRow
+		var row form.Out
 		if err := openSealed(rec.key, key, value, &row); err != nil {
 			return false, err
 		}
-		row.place = binary.BigEndian.Uint64(key[len(prefix):])
+		row.Place = binary.BigEndian.Uint64(key[len(prefix):])
 		return f(row)
 	})
 }
 
 // allRows returns the outbox rows of a conversation in order.
-func (s *Store) allRows(rec *record) (all []outRow, err error) {
-	err = s.rows(rec, func(row outRow) (bool, error) {
+func (s *Store) allRows(rec *record) (all []form.Out, err error) {
+	err = s.rows(rec, func(row form.Out) (bool, error) {
 		all = append(all, row)
 		return true, nil
 	})
@@ -61,8 +39,8 @@ func (s *Store) allRows(rec *record) (all []outRow, err error) {
 }
 
 // head returns the first row; ok is false when there is none.
-func (s *Store) head(rec *record) (row outRow, ok bool, err error) {
-	err = s.rows(rec, func(r outRow) (bool, error) {
+func (s *Store) head(rec *record) (row form.Out, ok bool, err error) {
+	err = s.rows(rec, func(r form.Out) (bool, error) {
 		row, ok = r, true
 		return false, nil
 	})
@@ -78,7 +56,7 @@ func (s *Store) outgoing(rec *record) (out []conversation.Outgoing, err error) {
 	if !s.outbox.waits(rec.ref, rec.state.From.Channel) {
 		return nil, nil
 	}
-	err = s.rows(rec, func(row outRow) (bool, error) {
+	err = s.rows(rec, func(row form.Out) (bool, error) {
 		if row.Row.Out.By == message.ByBot {
 			out = append(out, conversation.Outgoing{Message: row.Row.Out.ID, InFlight: row.Token != "", Unsure: row.Unsure > 0})
 		}
@@ -112,18 +90,18 @@ func (w *write) outboxRows(prefix []byte) (err error) {
 	if len(st.Outbox) == 0 && st.Settle == nil && st.Redrive == nil && !moved {
 		return nil
 	}
-	if len(st.Outbox) >= 1<<placeBits {
+	if len(st.Outbox) >= 1<<form.PlaceBits {
 		return fmt.Errorf("%w: %d outbox rows", errUnsound, len(st.Outbox))
 	}
-	var rows []outRow
+	var rows []form.Out
 	if waits {
 		if rows, err = w.s.allRows(w.was); err != nil {
 			return err
 		}
 	}
-	next := st.State.Seq << placeBits
+	next := st.State.Seq << form.PlaceBits
 	if n := len(rows); n > 0 {
-		next = max(next, rows[n-1].place+1)
+		next = max(next, rows[n-1].Place+1)
 	}
 	if st.Settle != nil {
 		if rows, err = w.settle(rows); err != nil {
@@ -135,11 +113,11 @@ func (w *write) outboxRows(prefix []byte) (err error) {
 			return err
 		}
 	}
-	add := func(row outRow) error {
-		row.place = next
+	add := func(row form.Out) error {
+		row.Place = next
 		next++
 		rows = append(rows, row)
-		return putSealed(w.batch, w.now.key, outKey(st.Ref, row.place), row)
+		return putSealed(w.batch, w.now.key, outKey(st.Ref, row.Place), row)
 	}
 	if st.Redrive != nil {
 		row, err := w.exhume()
@@ -153,7 +131,7 @@ func (w *write) outboxRows(prefix []byte) (err error) {
 		}
 	}
 	for _, r := range st.Outbox {
-		if err := add(outRow{Row: r}); err != nil {
+		if err := add(form.Out{Row: r}); err != nil {
 			return err
 		}
 	}
@@ -169,7 +147,7 @@ func (w *write) outboxRows(prefix []byte) (err error) {
 
 // takeOver looks after the rows of a term that ends. When people take over, the log has to name exactly what is cancelled
 // and what is in flight: a step that was decided before a send began is stale.
-func (w *write) takeOver(rows []outRow) (left []outRow, err error) {
+func (w *write) takeOver(rows []form.Out) (left []form.Out, err error) {
 	var people bool
 	var named, cancelled []string
 	for i := range w.st.Events {
@@ -190,7 +168,7 @@ func (w *write) takeOver(rows []outRow) (left []outRow, err error) {
 			left = append(left, row)
 			continue
 		}
-		key := outKey(w.st.Ref, row.place)
+		key := outKey(w.st.Ref, row.Place)
 		switch {
 		case people && row.Token == "":
 			gone = append(gone, row.Row.Out.ID)
@@ -216,19 +194,19 @@ func (w *write) takeOver(rows []outRow) (left []outRow, err error) {
 }
 
 // settle ends the attempt of the head row.
-func (w *write) settle(rows []outRow) (left []outRow, err error) {
+func (w *write) settle(rows []form.Out) (left []form.Out, err error) {
 	end := w.st.Settle
 	if len(rows) == 0 || rows[0].Row.ID != end.Row || rows[0].Token != end.Token {
 		return nil, store.ErrStale
 	}
 	head := rows[0]
-	if end.Token == "" && !head.lapsed(w.was.state) {
+	if end.Token == "" && !head.Lapsed(w.was.state) {
 		return nil, store.ErrStale
 	}
 	if end.Unsure {
 		head.Unsure++
 	}
-	key := outKey(w.st.Ref, head.place)
+	key := outKey(w.st.Ref, head.Place)
 	switch end.End {
 	case store.Retry, store.Unsent:
 		if end.End == store.Unsent {
@@ -240,7 +218,7 @@ func (w *write) settle(rows []outRow) (left []outRow, err error) {
 		rows[0] = head
 		return rows, putSealed(w.batch, w.now.key, key, head)
 	case store.Bury:
-		dead := deadRow{Row: head.Row, Code: end.Code, Attempt: head.Attempt, Unsure: head.Unsure}
+		dead := form.Dead{Row: head.Row, Code: end.Code, Attempt: head.Attempt, Unsure: head.Unsure}
 		if err := w.bury(dead); err != nil {
 			return nil, err
 		}
@@ -249,11 +227,6 @@ func (w *write) settle(rows []outRow) (left []outRow, err error) {
 		return nil, fmt.Errorf("building outbox row: %w", err)
 	}
 	return rows[1:], nil
-}
-
-// lapsed reports whether the row is the bot's and its term is over.
-func (r *outRow) lapsed(s *conversation.State) bool {
-	return r.Row.Out.By == message.ByBot && r.Row.Epoch != s.Epoch
 }
 
 // Pending implements store.Outbox.
@@ -310,8 +283,8 @@ func (s *Store) Lease(ctx context.Context, r store.Ref, now, until int64) (store
 	if !ok || head.Row.Due > now {
 		return store.LeasedRow{}, store.ErrNotFound
 	}
-	if head.lapsed(rec.state) {
-		return store.LeasedRow{}, &store.LapsedError{Row: head.leased(r)}
+	if head.Lapsed(rec.state) {
+		return store.LeasedRow{}, &store.LapsedError{Row: head.Leased(r)}
 	}
 	if err := s.gate.check(); err != nil {
 		return store.LeasedRow{}, err
@@ -323,7 +296,7 @@ func (s *Store) Lease(ctx context.Context, r store.Ref, now, until int64) (store
 	head.Token = store.Token(s.o.IDs.Token())
 	b := s.db.NewBatch()
 	defer b.Close()
-	if err := putSealed(b, rec.key, outKey(r, head.place), head); err != nil {
+	if err := putSealed(b, rec.key, outKey(r, head.Place), head); err != nil {
 		return store.LeasedRow{}, err
 	}
 	if err := s.apply(b); err != nil {
@@ -331,11 +304,11 @@ func (s *Store) Lease(ctx context.Context, r store.Ref, now, until int64) (store
 	}
 	p.attempts[r] = store.Lease{Token: head.Token, Until: until}
 	s.outbox.of(r.Tenant, rec.state.From.Channel, true).put(dueKey{ref: r}, until, head.Row.Due)
-	return head.leased(r), nil
+	return head.Leased(r), nil
 }
 
 // headed indexes the head of the outbox as it will be: the first of left, or nothing.
-func (s *Store) headed(b *pebble.Batch, r store.Ref, channel string, left []outRow) (outboxChange, error) {
+func (s *Store) headed(b *pebble.Batch, r store.Ref, channel string, left []form.Out) (outboxChange, error) {
 	c := outboxChange{known: true, rows: len(left) > 0, channel: channel}
 	if c.rows {
 		c.due = left[0].Row.Due

@@ -14,6 +14,7 @@ import (
 	"turnout/gateway/audit"
 	"turnout/gateway/conversation"
 	"turnout/gateway/store"
+	"turnout/gateway/store/form"
 	"turnout/gateway/store/seal"
 )
 
@@ -444,7 +445,7 @@ func (c *checker) checkpoints(ctx context.Context, t store.Tenant, heads map[str
 	var hash [32]byte
 	for {
 		list, err := c.s.Checkpoints(ctx, t, last.Number, 16)
-		if errors.Is(err, errRow) {
+		if errors.Is(err, errRow) || errors.Is(err, form.ErrCheckpoint) {
 			c.fault("tenant %s: checkpoints after %d: %v", t.Name(), last.Number, err)
 			return last.Number, nil
 		}

@@ -1,10 +1,7 @@
 package redis
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
@@ -15,59 +12,12 @@ import (
 	"turnout/gateway/audit"
 	"turnout/gateway/id"
 	"turnout/gateway/store"
+	"turnout/gateway/store/form"
 )
 
 // Checkpoints. A commit marks its chain in its partition; Seal stores a checkpoint and then takes the marks of those chains
 // away that still end where it says. A mark that a crash leaves behind names a head that the checkpoint covers already,
 // which harms nothing; a mark is never lost, because it goes only together with a look at the end of its chain.
-
-// encodeSealed is the row of a checkpoint: the note behind its length, then each head: the chain behind its length, the
-// number and the hash.
-func encodeSealed(c audit.Sealed) []byte {
-	b := binary.AppendUvarint(nil, uint64(len(c.Note)))
-	b = append(b, c.Note...)
-	for _, h := range c.Heads {
-		b = binary.AppendUvarint(b, uint64(len(h.Chain)))
-		b = append(b, h.Chain...)
-		b = binary.AppendUvarint(b, h.N)
-		b = append(b, h.Hash[:]...)
-	}
-	return b
-}
-
-// decodeSealed reads what encodeSealed wrote. It shares nothing with b.
-func decodeSealed(b []byte) (c audit.Sealed, err error) {
-	bad := fmt.Errorf("reading a checkpoint: %w", errRow)
-	next := func() ([]byte, bool) {
-		size, w := binary.Uvarint(b)
-		if w <= 0 || size > uint64(len(b)-w) {
-			return nil, false
-		}
-		v := b[w : w+int(size)]
-		b = b[w+int(size):]
-		return v, true
-	}
-	signed, ok := next()
-	if !ok {
-		return c, bad
-	}
-	c.Note = bytes.Clone(signed)
-	for len(b) > 0 {
-		chain, ok := next()
-		if !ok {
-			return c, bad
-		}
-		h := audit.ChainHead{Chain: string(chain)}
-		n, w := binary.Uvarint(b)
-		if w <= 0 || len(b)-w < sha256.Size {
-			return c, bad
-		}
-		h.N = n
-		b = b[w+copy(h.Hash[:], b[w:]):]
-		c.Heads = append(c.Heads, h)
-	}
-	return c, nil
-}
 
 // newestCheckpoint returns the newest checkpoint of a tenant, without a note when there is none.
 func (s *Store) newestCheckpoint(ctx context.Context, t store.Tenant) (audit.Sealed, error) {
@@ -79,7 +29,7 @@ func (s *Store) newestCheckpoint(ctx context.Context, t store.Tenant) (audit.Sea
 	if err != nil || len(rows) == 0 {
 		return audit.Sealed{}, err
 	}
-	return decodeSealed(rows[0])
+	return form.DecodeCheckpoint(rows[0])
 }
 
 // Checkpoints implements store.Audit.
@@ -102,7 +52,7 @@ func (s *Store) Checkpoints(ctx context.Context, t store.Tenant, after uint64, l
 	}
 	list := make([]audit.Sealed, len(rows))
 	for i, row := range rows {
-		if list[i], err = decodeSealed(row); err != nil {
+		if list[i], err = form.DecodeCheckpoint(row); err != nil {
 			return nil, err
 		}
 	}
@@ -215,7 +165,7 @@ func (s *Store) Seal(ctx context.Context, t store.Tenant, c audit.Sealed) error 
 	} else {
 		x.equal(whyVersion, key, ownNewest, before.Number)
 	}
-	x.xadd(s.keys.own(t, "k"), entryID(next.Number), encodeSealed(c))
+	x.xadd(s.keys.own(t, "k"), entryID(next.Number), form.EncodeCheckpoint(c))
 	x.hset(key, ownNewest, next.Number)
 	why, err := s.db.commit(ctx, &x)
 	if err != nil {

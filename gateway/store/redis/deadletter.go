@@ -12,16 +12,8 @@ import (
 
 	"turnout/gateway/id"
 	"turnout/gateway/store"
+	"turnout/gateway/store/form"
 )
-
-// deadRow is a dead letter as it is stored, behind the time of its death and its conversation in the clear.
-type deadRow struct {
-	Row     store.OutboxRow `json:"row"`
-	Code    string          `json:"code"`
-	Attempt int             `json:"attempt"`
-	Unsure  int             `json:"unsure,omitempty"`
-	At      int64           `json:"at"`
-}
 
 // deadMember stands for a dead letter in the list of its partition, in the order of their deaths.
 func deadMember(at int64, row string) string { return string(append(be64(nil, uint64(at)), row...)) }
@@ -30,7 +22,7 @@ func deadMember(at int64, row string) string { return string(append(be64(nil, ui
 const deadClear = 8 + idLen
 
 // bury makes a dead letter of a row.
-func (w *write) bury(d deadRow) error {
+func (w *write) bury(d form.Dead) error {
 	d.At = w.s.now()
 	key := w.s.keys.ofTenant(w.p, w.st.Ref.Tenant, "E")
 	clear := append(be64(nil, uint64(d.At)), w.st.Ref.ID...)
@@ -49,18 +41,18 @@ func (w *write) buryLate(d store.DeadLetter) error {
 		return nil
 	}
 	w.txn.absent(whyDead, w.s.keys.ofTenant(w.p, w.st.Ref.Tenant, "E"), d.Row.ID)
-	return w.bury(deadRow{Row: d.Row, Code: d.Code, Attempt: d.Attempt})
+	return w.bury(form.Dead{Row: d.Row, Code: d.Code, Attempt: d.Attempt})
 }
 
 // exhume takes the step's dead letter away and returns it as a row to send; nil when it is discarded. What the store holds
 // of it was read before (prepare); the script looks that it is so still.
-func (w *write) exhume() (*outRow, error) {
+func (w *write) exhume() (*form.Out, error) {
 	want := w.st.Redrive
 	if w.was == nil || len(w.dead) < deadClear || w.dead[8:deadClear] != w.st.Ref.ID {
 		return nil, store.ErrStale
 	}
 	key := w.s.keys.ofTenant(w.p, w.st.Ref.Tenant, "E")
-	var d deadRow
+	var d form.Dead
 	if err := openJSON(w.now.key, aad(key, []byte(want.Row), []byte(w.dead[:deadClear])), []byte(w.dead[deadClear:]), &d); err != nil {
 		return nil, err
 	}
@@ -70,7 +62,7 @@ func (w *write) exhume() (*outRow, error) {
 	if want.Discard {
 		return nil, nil
 	}
-	row := &outRow{Row: d.Row, Attempt: d.Attempt, Past: d.Attempt, Unsure: d.Unsure}
+	row := &form.Out{Row: d.Row, Attempt: d.Attempt, Past: d.Attempt, Unsure: d.Unsure}
 	row.Row.At, row.Row.Due, row.Row.Epoch = w.s.now(), w.s.now(), w.st.State.Epoch
 	return row, nil
 }
@@ -192,7 +184,7 @@ func (s *Store) deadLetter(ctx context.Context, t store.Tenant, row string) (d s
 	if err != nil {
 		return d, false, err
 	}
-	var body deadRow
+	var body form.Dead
 	if err := openJSON(rec.key, aad(key, []byte(row), []byte(stored[:deadClear])), []byte(stored[deadClear:]), &body); err != nil {
 		return d, false, err
 	}

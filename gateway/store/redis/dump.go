@@ -13,6 +13,7 @@ import (
 
 	"turnout/gateway/id"
 	"turnout/gateway/store"
+	"turnout/gateway/store/form"
 	"turnout/gateway/store/seal"
 	"turnout/gateway/store/transfer"
 )
@@ -200,7 +201,7 @@ func (d *dump) own() error {
 func (d *dump) checkpoints() error {
 	return d.stream(d.keys.own(d.t, "k"), func(n uint64, body []byte) (err error) {
 		i := transfer.Checkpoint{Tenant: d.t, N: n}
-		if i.Sealed, err = decodeSealed(body); err != nil {
+		if i.Sealed, err = form.DecodeCheckpoint(body); err != nil {
 			return unreadable(i, err)
 		}
 		return d.f(i)
@@ -446,8 +447,7 @@ func (d *inPart) conversation(r store.Ref, a answered) error {
 		return err
 	}
 	for _, row := range rec.rows {
-		out := transfer.OutRow{Row: row.Row, Attempt: row.Attempt, Past: row.Past, Unsure: row.Unsure, Token: row.Token}
-		if err := d.f(transfer.Sending{Ref: r, Place: row.place, Row: out}); err != nil {
+		if err := d.f(transfer.Sending{Ref: r, Row: row}); err != nil {
 			return err
 		}
 	}

@@ -13,6 +13,7 @@ import (
 
 	"turnout/gateway/id"
 	"turnout/gateway/store"
+	"turnout/gateway/store/form"
 	"turnout/gateway/store/seal"
 	"turnout/gateway/store/transfer"
 )
@@ -254,7 +255,7 @@ func (t *Target) put(ctx context.Context, item transfer.Item) error {
 		return t.append(ctx, key, entryID(i.N), slices.Clone(i.Body))
 	case transfer.Checkpoint:
 		t.newest[[2]string{k.own(i.Tenant, "s"), ownNewest}] = i.N
-		return t.append(ctx, k.own(i.Tenant, "k"), entryID(i.N), encodeSealed(i.Sealed))
+		return t.append(ctx, k.own(i.Tenant, "k"), entryID(i.N), form.EncodeCheckpoint(i.Sealed))
 	case transfer.Version:
 		key, field := k.own(i.Tenant, "v:"+i.Name), strconv.Itoa(i.Doc.N)
 		t.newest[[2]string{key, newestVersion}] = uint64(i.Doc.N)
@@ -441,7 +442,7 @@ func (t *Target) sending(ctx context.Context, i transfer.Sending) error {
 		t.command(len(list)+len(m), func(p goredis.Pipeliner) { p.ZAdd(ctx, list, due) })
 		t.hset(ctx, t.s.keys.conversation(t.part, i.Ref, "s"), "ov", t.s.o.IDs.Token())
 	}
-	return t.sealed(ctx, t.conv.key, t.s.keys.conversation(t.part, i.Ref, "o"), placeField(i.Place), nil, i.Row)
+	return t.sealed(ctx, t.conv.key, t.s.keys.conversation(t.part, i.Ref, "o"), placeField(i.Row.Place), nil, i.Row)
 }
 
 func (t *Target) deadLetter(ctx context.Context, i transfer.DeadLetter) error {

@@ -12,45 +12,17 @@ import (
 	"turnout/adapters/message"
 	"turnout/gateway/conversation"
 	"turnout/gateway/store"
+	"turnout/gateway/store/form"
 )
-
-// outRow is a row of the outbox as it is stored. Its place is a number that rises: the sequence of the state that it came
-// with in the upper bits.
-type outRow struct {
-	Row store.OutboxRow `json:"row"`
-	// Attempt counts the attempts, Past those that are no tries (before a person put the row back, and of NoTry), Unsure
-	// those without a result.
-	Attempt int `json:"attempt,omitempty"`
-	Past    int `json:"past,omitempty"`
-	Unsure  int `json:"unsure,omitempty"`
-	// Token is the attempt's that has begun and has no result.
-	Token store.Token `json:"token,omitempty"`
-
-	place uint64
-}
-
-// placeBits is the room for rows of one state.
-const placeBits = 16
-
-func (r *outRow) leased(ref store.Ref) store.LeasedRow {
-	out := store.LeasedRow{Ref: ref, Row: r.Row, Attempt: r.Attempt, Tries: r.Attempt - r.Past, Unsure: r.Unsure, Token: r.Token}
-	out.Row.Out.Attempt, out.Row.Out.Retry = r.Attempt, r.Unsure > 0
-	return out
-}
-
-// lapsed reports whether the row is the bot's and its term is over.
-func (r *outRow) lapsed(s *conversation.State) bool {
-	return r.Row.Out.By == message.ByBot && r.Row.Epoch != s.Epoch
-}
 
 func placeField(place uint64) string { return strconv.FormatUint(place, 10) }
 
 // readRows decodes the rows of an outbox, each a place and its row.
-func (s *Store) readRows(rec *record, p int, fields []string) (rows []outRow, err error) {
+func (s *Store) readRows(rec *record, p int, fields []string) (rows []form.Out, err error) {
 	key := s.keys.conversation(p, rec.ref, "o")
 	for ; len(fields) > 0; fields = fields[2:] {
-		var row outRow
-		if row.place, err = strconv.ParseUint(fields[0], 10, 64); err != nil {
+		var row form.Out
+		if row.Place, err = strconv.ParseUint(fields[0], 10, 64); err != nil {
 			return nil, fmt.Errorf("reading an outbox row: %w", errRow)
 		}
 		if err := openJSON(rec.key, aad(key, []byte(fields[0])), []byte(fields[1]), &row); err != nil {
@@ -58,18 +30,18 @@ func (s *Store) readRows(rec *record, p int, fields []string) (rows []outRow, er
 		}
 		rows = append(rows, row)
 	}
-	slices.SortFunc(rows, func(a, b outRow) int { return cmp.Compare(a.place, b.place) })
+	slices.SortFunc(rows, func(a, b form.Out) int { return cmp.Compare(a.Place, b.Place) })
 	return rows, nil
 }
 
 // putRow writes a row at its place.
-func (w *write) putRow(row outRow) error { return w.put(w.key("o"), placeField(row.place), row) }
+func (w *write) putRow(row form.Out) error { return w.put(w.key("o"), placeField(row.Place), row) }
 
 // outboxRows makes the rows of a conversation what the step wants them to be: it ends an attempt, cancels what the bot had
 // still to say when people take over, brings back a dead letter and adds the new.
 func (w *write) outboxRows() (err error) {
 	st := &w.st
-	var rows []outRow
+	var rows []form.Out
 	if w.was != nil {
 		rows = slices.Clone(w.was.rows)
 	}
@@ -82,12 +54,12 @@ func (w *write) outboxRows() (err error) {
 	if len(st.Outbox) == 0 && st.Settle == nil && st.Redrive == nil && !moved {
 		return nil
 	}
-	if len(st.Outbox) >= 1<<placeBits {
+	if len(st.Outbox) >= 1<<form.PlaceBits {
 		return fmt.Errorf("%w: %d outbox rows", errUnsound, len(st.Outbox))
 	}
-	next := st.State.Seq << placeBits
+	next := st.State.Seq << form.PlaceBits
 	if n := len(rows); n > 0 {
-		next = max(next, rows[n-1].place+1)
+		next = max(next, rows[n-1].Place+1)
 	}
 	key := w.key("s")
 	if w.was != nil && w.was.outbox != "" {
@@ -105,8 +77,8 @@ func (w *write) outboxRows() (err error) {
 			return err
 		}
 	}
-	add := func(row outRow) error {
-		row.place = next
+	add := func(row form.Out) error {
+		row.Place = next
 		next++
 		rows = append(rows, row)
 		return w.putRow(row)
@@ -123,7 +95,7 @@ func (w *write) outboxRows() (err error) {
 		}
 	}
 	for _, r := range st.Outbox {
-		if err := add(outRow{Row: r}); err != nil {
+		if err := add(form.Out{Row: r}); err != nil {
 			return err
 		}
 	}
@@ -147,7 +119,7 @@ type outHead struct {
 }
 
 // headed puts the outbox into the list of its partition by its first row.
-func (w *write) headed(rows []outRow) {
+func (w *write) headed(rows []form.Out) {
 	s, r, channel := w.s, w.st.Ref, w.st.State.From.Channel
 	w.head = outHead{known: true, channel: channel, rows: len(rows) > 0}
 	list, m := s.keys.part(w.p, "o"), dueMember(r, 0, channel)
@@ -178,7 +150,7 @@ func (h outHead) show(s *Store, r store.Ref) {
 
 // takeOver looks after the rows of a term that ends. When people take over, the log has to name exactly what is cancelled
 // and what is in flight: a step that was decided before a send began is stale.
-func (w *write) takeOver(rows []outRow) (left []outRow, err error) {
+func (w *write) takeOver(rows []form.Out) (left []form.Out, err error) {
 	var people bool
 	var named, cancelled []string
 	for i := range w.st.Events {
@@ -200,7 +172,7 @@ func (w *write) takeOver(rows []outRow) (left []outRow, err error) {
 			left = append(left, row)
 		case people && row.Token == "":
 			gone = append(gone, row.Row.Out.ID)
-			w.txn.hdel(w.key("o"), placeField(row.place))
+			w.txn.hdel(w.key("o"), placeField(row.Place))
 		case people:
 			w.flying = append(w.flying, row.Row.Out.ID)
 			left = append(left, row)
@@ -222,13 +194,13 @@ func (w *write) takeOver(rows []outRow) (left []outRow, err error) {
 }
 
 // settle ends the attempt of the head row.
-func (w *write) settle(rows []outRow) (left []outRow, err error) {
+func (w *write) settle(rows []form.Out) (left []form.Out, err error) {
 	end := w.st.Settle
 	if len(rows) == 0 || rows[0].Row.ID != end.Row || rows[0].Token != end.Token {
 		return nil, store.ErrStale
 	}
 	head := rows[0]
-	if end.Token == "" && !head.lapsed(w.was.state) {
+	if end.Token == "" && !head.Lapsed(w.was.state) {
 		return nil, store.ErrStale
 	}
 	if end.Unsure {
@@ -245,11 +217,11 @@ func (w *write) settle(rows []outRow) (left []outRow, err error) {
 		rows[0] = head
 		return rows, w.putRow(head)
 	case store.Bury:
-		if err := w.bury(deadRow{Row: head.Row, Code: end.Code, Attempt: head.Attempt, Unsure: head.Unsure}); err != nil {
+		if err := w.bury(form.Dead{Row: head.Row, Code: end.Code, Attempt: head.Attempt, Unsure: head.Unsure}); err != nil {
 			return nil, err
 		}
 	}
-	w.txn.hdel(w.key("o"), placeField(head.place))
+	w.txn.hdel(w.key("o"), placeField(head.Place))
 	return rows[1:], nil
 }
 
@@ -267,8 +239,8 @@ func (s *Store) Lease(ctx context.Context, r store.Ref, now, until int64) (store
 			return store.LeasedRow{}, store.ErrNotFound
 		}
 		head := rec.rows[0]
-		if head.lapsed(rec.state) {
-			return store.LeasedRow{}, &store.LapsedError{Row: head.leased(r)}
+		if head.Lapsed(rec.state) {
+			return store.LeasedRow{}, &store.LapsedError{Row: head.Leased(r)}
 		}
 		if head.Token != "" {
 			head.Unsure++
@@ -284,14 +256,14 @@ func (s *Store) Lease(ctx context.Context, r store.Ref, now, until int64) (store
 		case why == held:
 			s.lineage.begun(r, store.Lease{Token: head.Token, Until: until}, now)
 			s.outbox.of(r.Tenant, rec.state.From.Channel).put(dueKey{ref: r}, until, 0)
-			return head.leased(r), nil
+			return head.Leased(r), nil
 		}
 	}
 	return store.LeasedRow{}, store.ErrStale
 }
 
 // lease writes the attempt of a head row, if all is as it was read.
-func (s *Store) lease(ctx context.Context, rec *record, head outRow, until int64) (reason, error) {
+func (s *Store) lease(ctx context.Context, rec *record, head form.Out, until int64) (reason, error) {
 	p, err := home(rec.ref)
 	if err != nil {
 		return held, err

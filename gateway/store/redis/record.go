@@ -17,6 +17,7 @@ import (
 	"turnout/gateway/audit"
 	"turnout/gateway/conversation"
 	"turnout/gateway/store"
+	"turnout/gateway/store/form"
 	"turnout/gateway/store/seal"
 )
 
@@ -31,7 +32,7 @@ type record struct {
 	// lease is the bot call's, attempt the send's. outbox names the state of the rows.
 	lease, attempt store.Lease
 	outbox         string
-	rows           []outRow // in order
+	rows           []form.Out // in order
 	// shelf is what of the log is archived, as it was when the record was read.
 	shelf shelf
 }

@@ -76,7 +76,7 @@ func serverWith(set func(*redis.Options)) func(t *testing.T, c *storetest.Clock)
 		o := redis.Options{
 			Prefix: fmt.Sprintf("t*%d:", stores.Add(1)), Root: rootKey, IDs: id.NewSource(rand.Reader, c.Now), Now: c.Now,
 			Blobs: "/blobs", FS: vfs.NewMem(),
-			Dedupe: redis.Dedupe{Generations: 4, Length: 72 * time.Hour, Buckets: 2}, // to look through fewer
+			Dedupe: redis.Dedupe{Generations: 4, Length: 72 * time.Hour, Buckets: 1}, // to look through fewer
 		}
 		set(&o)
 		return serverOf(o)

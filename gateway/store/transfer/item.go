@@ -24,6 +24,7 @@ import (
 	"turnout/gateway/audit"
 	"turnout/gateway/conversation"
 	"turnout/gateway/store"
+	"turnout/gateway/store/form"
 )
 
 // Item is one thing that a store holds. Its bytes are valid until the call that it was given to returns.
@@ -174,37 +175,16 @@ type Attachment struct {
 	Row store.Attachment
 }
 
-// Sending is a row of the outbox. Its places rise in the order in which rows leave.
+// Sending is a row of the outbox.
 type Sending struct {
-	Ref   store.Ref
-	Place uint64
-	Row   OutRow
-}
-
-// OutRow is a row of the outbox as both stores write it.
-type OutRow struct {
-	Row store.OutboxRow `json:"row"`
-	// Attempt counts the attempts, Past those that are no tries, Unsure those without a result. Token is the attempt's that
-	// has begun and has no result.
-	Attempt int         `json:"attempt,omitempty"`
-	Past    int         `json:"past,omitempty"`
-	Unsure  int         `json:"unsure,omitempty"`
-	Token   store.Token `json:"token,omitempty"`
+	Ref store.Ref
+	Row form.Out
 }
 
 // DeadLetter is a row that did not leave.
 type DeadLetter struct {
 	Ref store.Ref
-	Row DeadRow
-}
-
-// DeadRow is a dead letter as both stores write it.
-type DeadRow struct {
-	Row     store.OutboxRow `json:"row"`
-	Code    string          `json:"code"`
-	Attempt int             `json:"attempt"`
-	Unsure  int             `json:"unsure,omitempty"`
-	At      int64           `json:"at"`
+	Row form.Dead
 }
 
 // Blob is a file of an attachment, sealed as it lies. Open gives its bytes.
@@ -302,7 +282,7 @@ func placeOf(i Item) place {
 	case Attachment:
 		return within(i.Ref, partAttachment, 0, i.Row.ID)
 	case Sending:
-		return within(i.Ref, partSending, i.Place, "")
+		return within(i.Ref, partSending, i.Row.Place, "")
 	case Blob:
 		p := within(i.Ref, partBlob, 0, i.Name)
 		if i.Early {
