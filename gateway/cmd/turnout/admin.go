@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"unicode/utf8"
 
 	"turnout/gateway/api"
 	"turnout/gateway/keys"
@@ -84,6 +85,9 @@ func readSecret(what string) (string, error) {
 	line = strings.TrimRight(line, "\r\n")
 	if line == "" {
 		return "", fmt.Errorf("reading %s from standard input: %w", what, cmp.Or(err, errors.New("the line is empty")))
+	}
+	if !utf8.ValidString(line) { // JSON would replace what is none
+		return "", fmt.Errorf("reading %s from standard input: it is not UTF-8 text; write keys of bytes in base64 or hex", what)
 	}
 	return line, nil
 }

@@ -173,3 +173,16 @@ func TestStatus(t *testing.T) {
 		t.Errorf("the socket after the end: %v", err)
 	}
 }
+
+// What is read from a terminal or a file in another encoding is refused: as JSON it would be another secret.
+func TestSecretsAreText(t *testing.T) {
+	for stdin, ok := range map[string]bool{"correct horse käse": true, "correct horse k\xe4se": false, "": false} {
+		out, bad, ended := runWith(t, t.TempDir(), stdin, "admin", "password")
+		if ended != ok || ok != strings.HasPrefix(out, "$argon2id$") || strings.Contains(bad, "horse") {
+			t.Errorf("%q: %v %q %q", stdin, ended, out, bad)
+		}
+		if !ok && stdin != "" && !strings.Contains(bad, "not UTF-8") {
+			t.Errorf("%q: %s", stdin, bad)
+		}
+	}
+}
