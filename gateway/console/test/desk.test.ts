@@ -367,3 +367,20 @@ test("an act on what was erased meanwhile ends in the same way", async () => {
   assert.equal(c.state, "erased");
   assert.equal(c.notice, undefined);
 });
+
+test("nobody takes what could not be read", async () => {
+  const w = new World();
+  w.conversation("c1", false);
+  const desk = new Desk(w, { ...me, role: "supervisor" }, undefined);
+  desk.start();
+  await w.connect();
+  w.next = (_, path) => (path.includes("/conversations/c1") ? { status: 500, body: { code: "internal" }, retryAfter: 0 } : undefined);
+  desk.open("c1");
+  await w.settle();
+  const c = desk.conversation("c1");
+  assert.equal(c.state, "failed");
+  assert.equal(desk.mayClaim(c), false, "whose it is, is not known");
+  await c.load();
+  assert.equal(c.state, "ready");
+  assert.equal(desk.mayClaim(c), true);
+});

@@ -433,9 +433,9 @@ export class Desk extends Source {
     return this.me.role === "supervisor";
   }
 
-  /** Whether the agent may make the conversation theirs as it is now. */
+  /** Whether the agent may make the conversation theirs as it is now; what could not be read is nobody's to take. */
   mayClaim(c: Conversation): boolean {
-    if (c.gone || this.holds(c)) return false;
+    if (c.gone || c.state !== "ready" || this.holds(c)) return false;
     switch (c.owner.kind) {
       case "queued":
       case "captured": return true;
