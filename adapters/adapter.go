@@ -79,6 +79,9 @@ type SendPolicy struct {
 	Burst              int
 	RecipientPerSecond float64
 	RecipientBurst     int
+	// Window is how long after a customer's last message the provider takes free text for them; 0: always. People are told, and
+	// kept from writing what could not leave.
+	Window time.Duration
 	// Attempts and MaxAge bound the tries of one message; what does not leave within them becomes a dead letter.
 	Attempts int
 	MaxAge   time.Duration

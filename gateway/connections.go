@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"turnout/adapters"
 	"turnout/gateway/config"
@@ -35,6 +36,29 @@ func (a *assembly) members() (out []member) {
 		}
 	}
 	return out
+}
+
+// windows are the channels with a time limit for replies, and the limits.
+func (a *assembly) windows() *map[string]time.Duration {
+	out := map[string]time.Duration{}
+	for key, p := range a.channels {
+		if p.sender == nil {
+			continue
+		}
+		if limit := p.sender.Policy().Window; limit > 0 {
+			out[key.name] = limit
+		}
+	}
+	return &out
+}
+
+// window is how long after a customer's last message a channel takes a reply; 0: always.
+func (g *Gateway) window(channel string) time.Duration {
+	windows := g.windows.Load()
+	if windows == nil {
+		return 0
+	}
+	return (*windows)[channel]
 }
 
 // connections builds the endpoints of all connections for their members. What is wrong with who is a member of what is

@@ -91,6 +91,7 @@ type Gateway struct {
 	people   people
 	looked   func(tenant, outcome string, took time.Duration)
 	profiles atomic.Pointer[map[string]*lookup.Lookup] // by tenant, those in force
+	windows  atomic.Pointer[map[string]time.Duration]  // by channel, how long replies are taken
 	cleanup  cleanup
 	cancel   context.CancelFunc
 	// endOutbox ends the dispatching of sends; nil before Start.
@@ -184,6 +185,7 @@ func New(ctx context.Context, o Options) (_ *Gateway, err error) {
 	g.pipeline.Replace(g.running.list)
 	g.people.Store(g.running.accounts)
 	g.profiles.Store(g.running.lookups())
+	g.windows.Store(g.running.windows())
 	g.policies.set(g.running.cfg)
 	g.outbox = outbox.New(ctx, outbox.Options{
 		Store: g.store, IDs: ids, Now: o.Now, Channels: g.running.push, Faults: o.Faults, Alarm: g.channelAlarm,
@@ -198,7 +200,7 @@ func New(ctx context.Context, o Options) (_ *Gateway, err error) {
 	g.newArchiver(ids)
 	g.queue, err = queue.New(queue.Options{
 		Pipeline: g.pipeline, Store: g.store, Directory: &g.people, IDs: ids, Now: o.Now, Faults: o.Faults,
-		Key: derive(g.root, "queue", "idempotency"), Blobs: g.store.blobs, Dead: g.dead, Log: o.Log.With("component", "queue"),
+		Key: derive(g.root, "queue", "idempotency"), Blobs: g.store.blobs, Dead: g.dead, Window: g.window, Log: o.Log.With("component", "queue"),
 	})
 	if err != nil {
 		return nil, err

@@ -92,6 +92,7 @@ func (g *Gateway) changeConfig(
 	g.outbox.Bound(cfg.Limits.Sends)
 	g.people.Store(next.accounts)
 	g.profiles.Store(next.lookups())
+	g.windows.Store(next.windows())
 	g.policies.set(next.cfg)
 	swap()
 	g.running = next

@@ -71,6 +71,10 @@ const (
 	defaultWait    = time.Hour
 	defaultTimeout = 15 * time.Second
 	maxTextBytes   = 64 << 10
+
+	// serviceWindow is how long after a person's last message the platform takes free text for them; after it only templates
+	// (error 131047).
+	serviceWindow = 24 * time.Hour
 )
 
 // platformHosts are where files of customers lie.
@@ -155,7 +159,7 @@ func (c *Channel) Policy() adapters.SendPolicy {
 	return adapters.SendPolicy{
 		Timeout: c.cfg.Timeout, Concurrency: c.cfg.Concurrency, PerSecond: c.cfg.Pace.PerSecond, Burst: c.cfg.Pace.Burst,
 		RecipientPerSecond: c.cfg.Pace.RecipientPerSecond, RecipientBurst: c.cfg.Pace.RecipientBurst,
-		Attempts: c.cfg.Attempts, MaxAge: c.cfg.MaxAge,
+		Attempts: c.cfg.Attempts, MaxAge: c.cfg.MaxAge, Window: serviceWindow,
 	}
 }
 

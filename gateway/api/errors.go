@@ -90,6 +90,9 @@ func details(err error) problem.Details {
 	case errors.Is(err, conversation.ErrNotOwner):
 		return problem.New(fasthttp.StatusConflict, problem.CodeNotOwner,
 			"Only the agent who holds the conversation may do this. Claim it first.")
+	case errors.Is(err, queue.ErrWindowClosed):
+		return at(problem.CodeWindowClosed,
+			"The channel takes no free text for this customer any more: too much time has passed since they wrote. They have to write first.")
 	case errors.Is(err, conversation.ErrReturnLimit):
 		return at(problem.CodeReturnLimit,
 			"The conversation went back to the bot twice already and stays with people. A supervisor may override this.")

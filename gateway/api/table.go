@@ -40,7 +40,7 @@ func (s *Server) own() []Route {
 		agents(get, conv, s.getConversation, Doc{Summary: "Everything about a conversation.", Answer: queue.Context{}, Query: window}),
 		agents(get, conv+"/earlier/{earlier}", s.getEarlier, Doc{Summary: "An earlier conversation of the same customer.", Answer: queue.Past{}, Query: window}),
 		act("claim", s.postClaim, claimBody{}, "Make a conversation yours.", "409 already_claimed", noRoom, stale),
-		act("reply", s.postReply, replyBody{}, "Say something to the customer.", notOwner, stale),
+		act("reply", s.postReply, replyBody{}, "Say something to the customer.", notOwner, stale, "409 window_closed"),
 		act("undo", s.postUndo, undoBody{}, "Take a held reply back.", notOwner, stale),
 		act("resend", s.postResend, resendBody{}, "Send again, or give up, what did not leave.", notOwner, stale),
 		act("note", s.postNote, noteBody{}, "Note something for colleagues.", stale),

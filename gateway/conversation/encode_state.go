@@ -37,6 +37,7 @@ func (s *State) encode(w *jsonenc.Encoder) ([]byte, error) {
 	}
 	w.OptInts("timers", s.Timers)
 	w.Int("opened_at", s.OpenedAt)
+	w.OptInt("heard_at", s.HeardAt)
 	w.OptInt("active_at", s.ActiveAt)
 	w.OptInt("closed_at", s.ClosedAt)
 	w.OptString("resolver", s.Resolver)

@@ -100,5 +100,5 @@ var dictionary = jsonenc.NewDictionary(
 	"builtin.human_request", "builtin.talk_to_a_person", "builtin.bot_request", "builtin.bot_down", "builtin.locked_rule_failed",
 	"idle", "snooze", "claim", "transfer", "escalate", "release", "resolve", "capture", "opened", "reopen", "auto_return",
 	"resolved", "bot_end", "owner_changed", "lost", "timeout", "breaker_open", "budget", "gave_up", "en", "es", "de", "fr", "pt", "it",
-	"route",
+	"route", "heard_at",
 )

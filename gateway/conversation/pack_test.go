@@ -127,6 +127,28 @@ func TestPackedGolden(t *testing.T) {
 	}
 }
 
+// stateBefore is the state of TestPackedGolden as a store has it that was written before states knew when the customer was heard.
+const stateBefore = "010102210d83635f310f01108861636d652e7765621180005b836b5f31035404345d010c0a9a010007010b2a08856f702d3235005e2f6505672152013d8e6275696c74696e2e72656f70656e55846361726556250507c08b97ffbc31004b020a33006d216f07e8d795ffbc317007c08b97ffbc317107a89397ffbc315c83635f3000"
+
+// TestPackedBefore reads a row of before: what it does not say is not known, and everything else is as it was.
+func TestPackedBefore(t *testing.T) {
+	b, err := hex.DecodeString(stateBefore)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := conv.DecodePackedState(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := life(t).state
+	want.HeardAt = 0
+	a, err := json.Marshal(&want)
+	b, err2 := json.Marshal(got)
+	if err != nil || err2 != nil || !bytes.Equal(a, b) {
+		t.Errorf("read as\n%s, want\n%s", b, a)
+	}
+}
+
 // TestPackedHalf checks what the form is for.
 func TestPackedHalf(t *testing.T) {
 	y := newTypical()

@@ -50,6 +50,8 @@ type State struct {
 	Timers  map[string]int64 `json:"timers,omitempty"`
 
 	OpenedAt int64 `json:"opened_at"`
+	// HeardAt is when the customer wrote last, by the provider's clock where it has one: replies may have a time limit from then.
+	HeardAt int64 `json:"heard_at,omitempty"`
 	// ActiveAt is the time of the last message in either direction, ClosedAt of the close.
 	ActiveAt int64  `json:"active_at,omitempty"`
 	ClosedAt int64  `json:"closed_at,omitempty"`
@@ -135,6 +137,14 @@ func (s *State) Fold(e Event) error {
 	return nil
 }
 
+// heard is when a message was written: a provider may bring it days later.
+func heard(at int64, in *message.Inbound) int64 {
+	if in.SentAt.IsZero() {
+		return at
+	}
+	return min(at, in.SentAt.UnixMilli())
+}
+
 func (s *State) apply(e Event) {
 	switch d := e.Data.(type) {
 	case *Begun:
@@ -142,7 +152,7 @@ func (s *State) apply(e Event) {
 		s.OpenedAt, s.ActiveAt = e.At, e.At
 		s.Owner, s.Epoch = Owner{Kind: message.OwnerBot}, e.Epoch
 	case *Received:
-		s.ActiveAt = e.At
+		s.ActiveAt, s.HeardAt = e.At, max(s.HeardAt, heard(e.At, &d.In))
 		s.Memory = d.Memory
 		if d.Held {
 			s.HeldIn = without(s.HeldIn, d.ID)

@@ -120,6 +120,8 @@ type Reply struct {
 }
 
 // Reply says something to the customer. The agent must hold the conversation.
+//
+// ErrWindowClosed: the channel's time for replies is over, or would be at the end of the hold.
 func (q *Queue) Reply(ctx context.Context, to To, reply Reply) (Result, error) {
 	switch {
 	case reply.Part.Empty():
@@ -132,6 +134,9 @@ func (q *Queue) Reply(ctx context.Context, to To, reply Reply) (Result, error) {
 			id, err := o.message(&d.State)
 			if err != nil {
 				return err
+			}
+			if until := q.window(&d.State); until > 0 && d.Now()+reply.Hold.Milliseconds() >= until {
+				return ErrWindowClosed
 			}
 			c := conversation.Reply{ID: id, Name: to.Agent.Name, Part: reply.Part}
 			if reply.Hold > 0 {

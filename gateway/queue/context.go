@@ -95,7 +95,7 @@ func (q *Queue) Get(ctx context.Context, a Agent, conv string, w Window) (Contex
 	}
 	s := snap.State
 	c := Context{
-		Row: rowOf(s), Epoch: s.Epoch, Address: s.From.Address, Contact: s.Contact, Profile: s.Profile, Account: s.Account, Lookup: q.Pipeline.Asks(snap.Ref.Tenant, s),
+		Row: q.rowOf(s), Epoch: s.Epoch, Address: s.From.Address, Contact: s.Contact, Profile: s.Profile, Account: s.Account, Lookup: q.Pipeline.Asks(snap.Ref.Tenant, s),
 		OpenedAt: instant(s.OpenedAt), ClosedAt: instant(s.ClosedAt), Handoffs: s.Handoffs, Bot: s.Bot,
 		HeldOut: held(s.HeldOut), HeldIn: held(s.HeldIn), Timers: timers(s.Timers),
 	}
@@ -138,7 +138,7 @@ func (q *Queue) Past(ctx context.Context, a Agent, conv, earlier string, w Windo
 	if !samePerson(snap.State, other.State) {
 		return Past{}, store.ErrNotFound
 	}
-	p := Past{Row: rowOf(other.State)}
+	p := Past{Row: q.rowOf(other.State)}
 	p.Page, err = q.page(ctx, other, w)
 	return p, err
 }

@@ -60,7 +60,9 @@ type Row struct {
 	SnoozedUntil   *time.Time `json:"snoozed_until,omitempty"`
 	// Owed is since when the customer has been owed a person's answer; nil when nothing is owed.
 	Owed *time.Time `json:"owed,omitempty"`
-	Last *Preview   `json:"last,omitempty"`
+	// WindowUntil is until when the channel takes a reply; nil: there is no limit.
+	WindowUntil *time.Time `json:"window_until,omitempty"`
+	Last        *Preview   `json:"last,omitempty"`
 }
 
 // Preview is the beginning of the last thing that was said.
@@ -238,14 +240,26 @@ func (q *Queue) row(ctx context.Context, r store.Ref) (Row, error) {
 	if err != nil {
 		return Row{}, err
 	}
-	row := rowOf(snap.State)
+	row := q.rowOf(snap.State)
 	return row, q.lately(ctx, snap, &row)
 }
 
-func rowOf(s *conversation.State) Row {
+// window is until when a conversation's channel takes a reply, in milliseconds since 1970; 0: there is no limit.
+func (q *Queue) window(s *conversation.State) int64 {
+	if q.Window == nil || s.HeardAt == 0 || !s.Open() {
+		return 0
+	}
+	if limit := q.Window(s.From.Channel); limit > 0 {
+		return s.HeardAt + limit.Milliseconds()
+	}
+	return 0
+}
+
+func (q *Queue) rowOf(s *conversation.State) Row {
 	row := Row{
 		Conversation: s.ID, Channel: s.From.Channel, Language: s.Memory.Language, Owner: s.Owner, Seq: s.Seq,
 		Tags: s.Tags, MustReachHuman: s.MustReachHuman, Returns: s.Returns, SnoozedUntil: instant(s.Snoozed),
+		WindowUntil: instant(q.window(s)),
 	}
 	if s.Profile != nil {
 		row.Customer = s.Profile.Name

@@ -59,6 +59,8 @@ const MaxHold = 30 * time.Second
 var (
 	// ErrForbidden: the agent may not do this to this conversation.
 	ErrForbidden = errors.New("not allowed for this agent")
+	// ErrWindowClosed: the channel takes no free text for the customer any more.
+	ErrWindowClosed = errors.New("the channel takes no reply any more")
 	// ErrMismatch: the idempotency key was used before for another request.
 	ErrMismatch = errors.New("the idempotency key belongs to another request")
 )
@@ -132,9 +134,12 @@ type Options struct {
 	IDs       *id.Source
 	Now       func() time.Time
 	// Key derives operation ids from idempotency keys; 32 bytes, the same after a restart and on every node.
-	Key    []byte
-	Blobs  Blobs // nil: no attachment can be opened
-	Dead   Dead  // nil: no channel has an outbox
+	Key   []byte
+	Blobs Blobs // nil: no attachment can be opened
+	Dead  Dead  // nil: no channel has an outbox
+	// Window is how long after a customer's last message a channel takes what people write, 0: always; nil: no channel has a
+	// limit.
+	Window func(channel string) time.Duration
 	Faults fault.Injector
 	Log    *slog.Logger
 }

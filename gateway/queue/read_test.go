@@ -1,6 +1,7 @@
 package queue_test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -242,5 +243,43 @@ func TestColleagues(t *testing.T) {
 	f.Clock.Add(queue.PresenceFor)
 	if c, err = f.q.Colleagues(f.ctx, cleo); err != nil || c.Agents[0].On {
 		t.Errorf("after its time: %+v, %v", c.Agents, err)
+	}
+}
+
+// A channel that takes replies for some time only says until when, and after that takes none; a note is always possible.
+func TestReplyWindow(t *testing.T) {
+	f := setup(t)
+	limited := f.claimed(t, ann)
+	channel := f.State(t, limited).From.Channel
+	f.q.Window = func(c string) time.Duration {
+		if c == channel {
+			return 24 * time.Hour
+		}
+		return 0
+	}
+	until := f.Clock.Now().Add(24 * time.Hour)
+	rows, err := f.q.List(f.ctx, ann, queue.Filter{View: queue.Mine})
+	if err != nil || len(rows) != 1 || rows[0].WindowUntil == nil || !rows[0].WindowUntil.Equal(until.UTC().Truncate(time.Millisecond)) {
+		t.Fatalf("%+v, %v, want until %v", rows, err, until)
+	}
+	f.Clock.Add(24*time.Hour - time.Minute)
+	f.present(t, ann)
+	hold := queue.Reply{Part: message.Part{Text: "wait"}, Hold: 30 * time.Second}
+	if _, err := f.q.Reply(f.ctx, to(ann, limited), hold); err != nil {
+		t.Errorf("a minute before: %v", err)
+	}
+	f.Clock.Add(40 * time.Second)
+	if _, err := f.q.Reply(f.ctx, to(ann, limited), hold); !errors.Is(err, queue.ErrWindowClosed) {
+		t.Errorf("what would leave too late: %v", err)
+	}
+	if _, err := f.q.Reply(f.ctx, to(ann, limited), queue.Reply{Part: message.Part{Text: "now"}}); err != nil {
+		t.Errorf("20 s before: %v", err)
+	}
+	f.Clock.Add(20 * time.Second)
+	if _, err := f.q.Reply(f.ctx, to(ann, limited), queue.Reply{Part: message.Part{Text: "now"}}); !errors.Is(err, queue.ErrWindowClosed) {
+		t.Errorf("at the end: %v", err)
+	}
+	if _, err := f.q.Note(f.ctx, to(ann, limited), "they have to write first"); err != nil {
+		t.Errorf("a note: %v", err)
 	}
 }

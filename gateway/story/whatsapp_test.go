@@ -186,10 +186,16 @@ func TestWhatsAppExample(t *testing.T) {
 	}
 	ana := n.agent("ana")
 	var queue struct {
-		Items []struct{ Conversation, Customer string }
+		Items []struct {
+			Conversation string
+			WindowUntil  time.Time `json:"window_until"`
+		}
 	}
 	if err := ana.do(ctx, "/v1/agent/queue", "", nil, &queue); err != nil || len(queue.Items) != 1 {
 		t.Fatalf("the queue: %+v, %v", queue, err)
+	}
+	if left := time.Until(queue.Items[0].WindowUntil); left < 23*time.Hour || left > 24*time.Hour {
+		t.Errorf("a reply is taken until %v", queue.Items[0].WindowUntil)
 	}
 	at := "/v1/agent/conversations/" + queue.Items[0].Conversation
 	for _, step := range []struct {

@@ -139,6 +139,11 @@ const sticksOut = (page) =>
  * (bypassCSP), so that is watched in the other stories.
  */
 export async function look(page, name) {
+  // Colours that are on their way are nobody's: what is looked at is what stays.
+  await page.evaluate(async () => {
+    await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+    await Promise.all(document.getAnimations().filter((a) => a instanceof CSSTransition).map((a) => a.finished.catch(() => {})));
+  });
   await shot(page, name);
   assert.deepEqual(await faults(page), [], name);
   assert.deepEqual(await sticksOut(page), [], name);

@@ -77,6 +77,23 @@ export const channelWord = (channel: string) => channel.slice(channel.indexOf(".
 
 export const firstName = (name: string) => (name.startsWith("Visitor ") ? name : (name.split(/\s+/)[0] ?? name));
 
+export interface Left {
+  /** Milliseconds; 0: it is over. */
+  ms: number;
+  text: string;
+  late: boolean;
+}
+
+/** How long a reply is taken yet: hours while there are more than two, then minutes; late in the last hour. */
+export function windowLeft(until: string | undefined, now: number): Left | undefined {
+  const end = Date.parse(until ?? "");
+  if (Number.isNaN(end)) return undefined;
+  const ms = Math.max(0, end - now);
+  const m = Math.ceil(ms / 60_000);
+  const text = ms === 0 ? "Reply time over" : m > 120 ? `${Math.floor(m / 60)} h to reply` : `${m} min to reply`;
+  return { ms, text, late: ms <= 3_600_000 };
+}
+
 /** Whether a row is one that must not wait. */
 export const pressing = (r: Row) => (r.priority ?? 0) >= 9 || !!r.must_reach_human;
 

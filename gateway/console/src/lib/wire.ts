@@ -51,6 +51,8 @@ export interface Row {
   returns?: number;
   snoozed_until?: string;
   owed?: string;
+  /** Until when the channel takes a reply. */
+  window_until?: string;
   last?: { seq: number; by: By; kind?: string; text: string; at: string };
 }
 
