@@ -34,6 +34,7 @@ import (
 	"turnout/gateway/audit/notary"
 	"turnout/gateway/config"
 	"turnout/gateway/console"
+	"turnout/gateway/conversation"
 	"turnout/gateway/fault"
 	"turnout/gateway/id"
 	"turnout/gateway/lookup"
@@ -61,6 +62,8 @@ type Options struct {
 	Rand   io.Reader
 	FS     vfs.FS
 	Faults fault.Injector
+	// Events is what the node knows of the event encoding; 0 is what this build knows.
+	Events conversation.Format
 	// Fatal is called when the process must not go on: the disk gave back an error on a synchronous write.
 	Fatal func(error)
 

@@ -128,7 +128,7 @@ func nodeRedisOptions(o Options, cfg *config.Config, root []byte, ids *id.Source
 func redisOptions(o Options, cfg *config.Config) (redis.Options, error) {
 	s := cfg.Store
 	ro := redis.Options{
-		Addr: s.Address, Sentinels: s.Sentinels, Master: s.Master, Cluster: s.Cluster, Username: s.Username, Prefix: s.Prefix, Wait: s.Wait, AllowUnsafe: s.AllowUnsafe, MaxSkew: maxSkew, Blobs: s.Blobs.Folder,
+		Addr: s.Address, Sentinels: s.Sentinels, Master: s.Master, Cluster: s.Cluster, Username: s.Username, Prefix: s.Prefix, Wait: s.Wait, AllowUnsafe: s.AllowUnsafe, MaxSkew: maxSkew, WayBack: s.WayBack, Blobs: s.Blobs.Folder,
 	}
 	if ro.Blobs == "" {
 		ro.Blobs = filepath.Join(cfg.Data, "blobs")

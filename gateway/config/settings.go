@@ -58,6 +58,9 @@ type Store struct {
 	Wait int `yaml:"wait"`
 	// AllowUnsafe lets the node work on a server whose settings lose what was acknowledged.
 	AllowUnsafe bool `yaml:"allow_unsafe"`
+	// WayBack is for how long after an upgrade nodes of the release before may come back, where the two write events
+	// differently; 24 h by default.
+	WayBack time.Duration `yaml:"way_back"`
 	// Blobs says where attachments are, and what is archived, which all nodes need; DATA/blobs by default.
 	Blobs Blobs `yaml:"blobs"`
 	// ArchiveAfter is how long a conversation has been closed when it is moved out of the server's memory into files beside
@@ -285,7 +288,7 @@ func (l *loader) checkSettings(whole Section, s *Settings) {
 }
 
 // redisKeys are those of a store's settings that only a Redis store has.
-var redisKeys = []string{"address", "sentinels", "master", "cluster", "username", "password", "tls", "prefix", "wait", "allow_unsafe", "blobs", "archive_after"}
+var redisKeys = []string{"address", "sentinels", "master", "cluster", "username", "password", "tls", "prefix", "wait", "allow_unsafe", "blobs", "archive_after", "way_back"}
 
 // mostReplicas bounds how many replicas can be waited for.
 const mostReplicas = 16
@@ -321,6 +324,9 @@ func (l *loader) checkStore(store Section, s *Store) {
 	}
 	if store.sub("archive_after").node == nil {
 		s.ArchiveAfter = archiveAfter
+	}
+	if s.WayBack < 0 || s.WayBack > 30*24*time.Hour {
+		l.faults.add(store.find("way_back"), `way_back must lie between "0s" (the default, 24h) and "30d"`)
 	}
 	if s.Wait < 0 || s.Wait > mostReplicas {
 		l.faults.add(store.find("wait"), "wait must lie between 0 and %d", mostReplicas)

@@ -9,7 +9,8 @@ import (
 	"turnout/rules/signal"
 )
 
-// Version is the version of the event encoding that this build writes. Readers accept it and the one before.
+// Version is the newest version of the event encoding that this build writes. Readers accept it and the one before; see
+// Format.
 const Version = 1
 
 // Type names what happened.
@@ -445,7 +446,10 @@ func (e *Event) Encode() ([]byte, error) { return e.Append(make([]byte, 0, encod
 const encodedSize = 768
 
 // Decode reads what Encode wrote, by this version or the one before. The event shares nothing with b.
-func Decode(b []byte) (Event, error) {
+func Decode(b []byte) (Event, error) { return Format(0).Decode(b) }
+
+// Decode reads what Encode wrote, by a version that f reads. The event shares nothing with b.
+func (f Format) Decode(b []byte) (Event, error) {
 	var w struct {
 		Event
 		Data json.RawMessage `json:"data"`
@@ -454,7 +458,7 @@ func Decode(b []byte) (Event, error) {
 		return Event{}, fmt.Errorf("%w: %w", ErrEncoding, err)
 	}
 	e := w.Event
-	if e.V != Version && e.V != Version-1 {
+	if !f.Reads(e.V) {
 		return Event{}, fmt.Errorf("%w: version %d", ErrEncoding, e.V)
 	}
 	if e.Data = newData(e.Type); e.Data == nil {

@@ -120,10 +120,12 @@ func TestEncoding(t *testing.T) {
 	}
 }
 
-// TestStoredLog checks that a log folds to the state that wrote it, and that version 0 is still read.
+// TestStoredLog checks that a log folds to the state that wrote it, and that version 0 is still read. The state's version is
+// that of the event that opened the conversation, whichever build folds the log.
 func TestStoredLog(t *testing.T) {
-	want := asJSON(t, life(t).state)
+	written := asJSON(t, life(t).state)
 	for _, version := range []string{`{"v":1,`, `{"v":0,`} {
+		want := strings.Replace(written, `{"v":1,`, version, 1)
 		var s conv.State
 		for i, b := range storedLog(t) {
 			e, err := conv.Decode(bytes.Replace(b, []byte(`{"v":1,`), []byte(version), 1))
@@ -136,6 +138,44 @@ func TestStoredLog(t *testing.T) {
 		}
 		if got := asJSON(t, s); got != want {
 			t.Errorf("the log of events %s folds to\n%s\nwant\n%s", version, got, want)
+		}
+	}
+}
+
+// TestFormat: a build of the next version reads this one and its own, and writes either.
+func TestFormat(t *testing.T) {
+	l := life(t)
+	next := conv.Format(conv.Version + 1)
+	events, state := conv.Written(l.events, &l.state, next.Newest())
+	if l.events[0].V != conv.Version || l.state.V != conv.Version || state.V != next.Newest() {
+		t.Errorf("writing it anew changed what was there, or not the state: %d, %d, %d", l.events[0].V, l.state.V, state.V)
+	}
+	var folded conv.State
+	for i := range events {
+		b, err := events[i].Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := conv.Decode(b); !errors.Is(err, conv.ErrEncoding) {
+			t.Errorf("this build reads the next version: %v", err)
+		}
+		e, err := next.DecodeLogged(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := folded.Fold(e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, want := asJSON(t, folded), asJSON(t, *state); got != want {
+		t.Errorf("it folds to\n%s\nwant\n%s", got, want)
+	}
+	if same, s := conv.Written(l.events, &l.state, conv.Version); &same[0] != &l.events[0] || s != &l.state {
+		t.Error("what is of the version already was copied")
+	}
+	for v, want := range map[int]bool{conv.Version - 1: false, conv.Version: true, conv.Version + 1: true, conv.Version + 2: false} {
+		if next.Reads(v) != want {
+			t.Errorf("the next version reads %d: %v", v, !want)
 		}
 	}
 }

@@ -34,21 +34,26 @@ func (s *State) AppendPacked(dst []byte) ([]byte, error) {
 }
 
 // DecodePacked reads what Event.AppendPacked wrote, by this version or the one before. The event shares nothing with b.
-func DecodePacked(b []byte) (Event, error) {
+func DecodePacked(b []byte) (Event, error) { return Format(0).decodePacked(b) }
+
+func (f Format) decodePacked(b []byte) (Event, error) {
 	text, err := unpack(b)
 	if err != nil {
 		return Event{}, err
 	}
-	return Decode(text)
+	return f.Decode(text)
 }
 
 // DecodeLogged reads an event as it stands in a log: packed or as JSON. Audit entries hold digests of events in the form in
 // which they were logged first, so a log that has moved to a store of another kind keeps that form.
-func DecodeLogged(b []byte) (Event, error) {
+func DecodeLogged(b []byte) (Event, error) { return Format(0).DecodeLogged(b) }
+
+// DecodeLogged is the function of that name, for the versions that f reads.
+func (f Format) DecodeLogged(b []byte) (Event, error) {
 	if len(b) > 0 && b[0] == packed {
-		return DecodePacked(b)
+		return f.decodePacked(b)
 	}
-	return Decode(b)
+	return f.Decode(b)
 }
 
 // DecodePackedState reads what State.AppendPacked wrote. The state shares nothing with b.

@@ -148,7 +148,7 @@ func heard(at int64, in *message.Inbound) int64 {
 func (s *State) apply(e Event) {
 	switch d := e.Data.(type) {
 	case *Begun:
-		s.V, s.ID, s.From, s.Previous, s.Contact = Version, d.ID, d.From, d.Previous, d.Contact
+		s.V, s.ID, s.From, s.Previous, s.Contact = e.V, d.ID, d.From, d.Previous, d.Contact
 		s.OpenedAt, s.ActiveAt = e.At, e.At
 		s.Owner, s.Epoch = Owner{Kind: message.OwnerBot}, e.Epoch
 	case *Received:

@@ -39,6 +39,8 @@ type fleet struct {
 	wg    sync.WaitGroup
 	crew  []string
 	late  time.Duration // by how much a repeat is late, at most
+	// release is the one whose build reads the store in the end; 0 is this one.
+	release conversation.Format
 
 	mu      sync.Mutex
 	random  *rand.Rand
@@ -60,7 +62,8 @@ spec: {name: %[1]s, role: %[2]s, queues: [support], capacity: %[3]d, keys: [{id:
 `
 
 // newFleet lays out nodes on a primary and its replica, which is waited for, and, if they are asked for, behind sentinels.
-func newFleet(t *testing.T, count int, sentinels bool) *fleet {
+// settings are further ones of the store.
+func newFleet(t *testing.T, count int, sentinels bool, settings ...string) *fleet {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	c := &fleet{
@@ -88,6 +91,7 @@ func newFleet(t *testing.T, count int, sentinels bool) *fleet {
 		addrs := redistest.Sentinels(t, primary, 3)
 		at = fmt.Sprintf("sentinels: [%q, %q, %q], master: main, wait: 1", addrs[0], addrs[1], addrs[2])
 	}
+	at = strings.Join(append([]string{at}, settings...), ", ")
 	first := newNode(t, c.bot.URL, 2*time.Second)
 	c.app = newApp(t, first, false)
 	c.app.seen = func(w adaptertest.Wire) {
@@ -405,7 +409,7 @@ func (c *fleet) open() *redis.Store {
 	}
 	s, err := redis.Open(c.t.Context(), redis.Options{
 		Addr: c.redis[primary].Addr(), Wait: 1, Root: root, IDs: id.NewSource(cryptorand.Reader, time.Now), Now: time.Now,
-		Blobs: filepath.Join(c.nodes[0].dir, "blobs"),
+		Blobs: filepath.Join(c.nodes[0].dir, "blobs"), Events: c.release,
 	})
 	if err != nil {
 		c.t.Fatal(err)
@@ -472,8 +476,8 @@ func (c *fleet) views(ctx context.Context, s *redis.Store, t store.Tenant) (v vi
 	return v
 }
 
-// judge waits until everything has come to rest and holds all of it against the invariants.
-func (c *fleet) judge(ctx context.Context) {
+// judge waits until everything has come to rest and holds all of it against the invariants. It returns what it has judged.
+func (c *fleet) judge(ctx context.Context) []talk {
 	t := c.t
 	t.Helper()
 	shop, err := store.NewTenant("shop")
@@ -537,6 +541,7 @@ func (c *fleet) judge(ctx context.Context) {
 	if answered == 0 || again == 0 || sent == 0 || heard == 0 {
 		t.Error("the load did not work: it has to have turns, repeats, and messages at the provider and on streams")
 	}
+	return talks
 }
 
 // seenBy is what a customer may see of a conversation and of those that it goes on in.

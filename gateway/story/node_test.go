@@ -56,6 +56,8 @@ type node struct {
 	gone    []string         // conversations that were erased: there is no story of them
 	instead func() *exec.Cmd // the process to start; nil: the program under test
 
+	release int // of which release it is started, by the version of its events; 0: this one
+
 	cmd  *exec.Cmd
 	done chan struct{}
 	log  lockedBuffer

@@ -259,7 +259,7 @@ func (c *checker) log(ctx context.Context, rec *record, folded *conversation.Sta
 			return false, fmt.Errorf("the row of event %d follows event %d and visible sequence %d, not %d", row.first, folded.Seq, row.seen, folded.VSeq)
 		}
 		if err := log.events(row, func(seq, vseq uint64, b []byte) (bool, error) {
-			e, err := decodeLogged(seq, b)
+			e, err := c.s.decodeLogged(seq, b)
 			if err != nil {
 				return false, err
 			}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"turnout/gateway/conversation"
 	"turnout/gateway/fault"
 	"turnout/gateway/id"
 	"turnout/gateway/store"
@@ -29,6 +30,7 @@ func (s *Store) Commit(ctx context.Context, st store.Step) (store.Done, error) {
 	if err != nil {
 		return store.Done{}, err
 	}
+	st.Events, st.State = conversation.Written(st.Events, st.State, s.format.writes(s.o.Events))
 	// What the cache knows is good enough to decide on: the script compares.
 	was := s.cache.get(st.Ref)
 	fresh := false

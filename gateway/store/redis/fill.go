@@ -133,6 +133,7 @@ func (t *Target) say(ctx context.Context, was string, now []byte) error {
 		x.equal(whyOther, key, "meta", was)
 	}
 	x.hset(key, "meta", now)
+	x.hset(key, metaEvents, t.s.o.Events.Newest()) // what is copied may be of it
 	for range maxTries {
 		why, err := t.s.db.commit(ctx, &x)
 		if err != nil && !errors.Is(err, store.ErrUnknown) {

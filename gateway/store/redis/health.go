@@ -231,6 +231,9 @@ func (s *Store) Health(ctx context.Context) store.Health {
 	if s.o.MaxSkew > 0 && skew > s.o.MaxSkew {
 		h.Level += fmt.Sprintf(", the clocks of this node and of the server differ by %v", skew.Round(time.Millisecond))
 	}
+	if v := s.format.writes(s.o.Events); v < s.o.Events.Newest() {
+		h.Level += fmt.Sprintf(", events are still written as version %d of %d", v, s.o.Events.Newest())
+	}
 	return h
 }
 

@@ -17,16 +17,9 @@ const (
 	beatFor   = 20 * time.Second
 )
 
-// beat says that this node lives.
-func (s *Store) beat(ctx context.Context) error {
-	return s.db.run(ctx, passing, func(p goredis.Pipeliner) {
-		p.HSet(ctx, s.keys.global("n"), s.node, s.now()+beatFor.Milliseconds())
-	})
-}
-
 // live beats until ctx ends, and takes the node's name away then.
 func (s *Store) live(ctx context.Context) {
-	tick := time.NewTicker(beatEvery)
+	tick := time.NewTicker(s.o.Beat)
 	defer tick.Stop()
 	for {
 		select {
@@ -34,7 +27,11 @@ func (s *Store) live(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		if err := s.beat(ctx); err != nil && ctx.Err() == nil {
+		m, err := s.beat(ctx, true)
+		if err == nil {
+			err = s.follow(ctx, m)
+		}
+		if err != nil && ctx.Err() == nil {
 			s.o.Log.Warn("saying that the node lives", "err", err)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"turnout/gateway/conversation"
 	"turnout/gateway/fault"
 	"turnout/gateway/id"
 	"turnout/gateway/store"
@@ -67,6 +68,11 @@ type Options struct {
 	// Damaged, unless it is nil, is told of a conversation of which an archived part cannot be read. It must not block.
 	Damaged func(r store.Ref, err error)
 
+	// Events is what the node knows of the event encoding; 0 is what this build knows. WayBack is for how long every node
+	// must have known a newer version before it is written, so that until then nodes that do not can come back; 0 means 24 h.
+	Events  conversation.Format
+	WayBack time.Duration
+
 	// Dedupe is how long message ids are known. A store keeps the values that it was made with.
 	Dedupe Dedupe
 	// Cached is the number of conversations kept decoded; 0 means 8192.
@@ -75,6 +81,8 @@ type Options struct {
 	// they look at what other nodes have left; 0 means 1 s.
 	Redeliver time.Duration
 	Sweep     time.Duration
+	// Beat is how often a node says that it lives; 0 means 5 s. It is believed for 20 s.
+	Beat time.Duration
 	// Patience is for how long an operation is tried while the server refuses it for a moment; 0 means 2 s.
 	Patience time.Duration
 }
@@ -126,6 +134,8 @@ func (o Options) withDefaults() (Options, error) {
 	defaultTo(&o.Redeliver, 5*time.Second)
 	defaultTo(&o.Sweep, time.Second)
 	defaultTo(&o.Patience, 2*time.Second)
+	defaultTo(&o.Beat, beatEvery)
+	defaultTo(&o.WayBack, 24*time.Hour)
 	return o, nil
 }
 

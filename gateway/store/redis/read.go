@@ -121,8 +121,8 @@ func (l *logReader) open(r logRow) ([]byte, error) {
 }
 
 // decodeLogged decodes the event that stands in a log row as number seq.
-func decodeLogged(seq uint64, encoded []byte) (conversation.Event, error) {
-	e, err := conversation.DecodeLogged(encoded)
+func (s *Store) decodeLogged(seq uint64, encoded []byte) (conversation.Event, error) {
+	e, err := s.o.Events.DecodeLogged(encoded)
 	if err == nil && e.Seq != seq {
 		err = errLog
 	}
@@ -302,7 +302,7 @@ func (l *logReader) collect(ctx context.Context, row logRow, limit int, want fun
 			if !want(seq, vseq) {
 				return true, nil
 			}
-			e, err := decodeLogged(seq, encoded)
+			e, err := l.s.decodeLogged(seq, encoded)
 			if err != nil {
 				return false, err
 			}

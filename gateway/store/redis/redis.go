@@ -55,6 +55,8 @@ type Store struct {
 	node  string // names this node among those that share the store, for its life
 	level string
 	gens  generations
+	// format is which version of the event encoding is in force.
+	format format
 
 	tenants tenants
 	cache   *cache
@@ -135,7 +137,7 @@ func (s *Store) begin(ctx context.Context) error {
 	if err := s.identify(ctx); err != nil {
 		return err
 	}
-	if err := s.beat(ctx); err != nil {
+	if err := s.join(ctx); err != nil {
 		return err
 	}
 	// A copy looks for nodes once it has said that it reads, or that it makes the store; so one of the two sees the other.
@@ -191,6 +193,7 @@ func (s *Store) identify(ctx context.Context) error {
 	key := s.keys.global("m")
 	t.absent(whyOther, key, "meta")
 	t.hset(key, "meta", row)
+	t.hset(key, metaEvents, s.o.Events.Newest())
 	if _, err := s.db.commit(ctx, &t); err != nil && !errors.Is(err, store.ErrUnknown) { // it is read next, with the replicas
 		return err
 	}
@@ -238,6 +241,9 @@ func (s *Store) enter(ctx context.Context) error {
 	if s.closed.Load() {
 		return &outcomeError{store.ErrUnavailable, errClosed}
 	}
+	if err := s.format.fits(s.o.Events); err != nil {
+		return &outcomeError{store.ErrUnavailable, err}
+	}
 	return ctx.Err()
 }
 
@@ -257,7 +263,10 @@ func (s *Store) Close() error {
 func (s *Store) leave() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	_ = s.db.once(ctx, passing, func(p goredis.Pipeliner) { p.HDel(ctx, s.keys.global("n"), s.node) })
+	_ = s.db.once(ctx, passing, func(p goredis.Pipeliner) {
+		p.HDel(ctx, s.keys.global("n"), s.node)
+		p.HDel(ctx, s.keys.global("v"), s.node)
+	})
 }
 
 func (s *Store) now() int64 { return s.o.Now().UnixMilli() }
