@@ -59,8 +59,6 @@ func (p *Privacy) Plan(ctx context.Context, t store.Tenant, who Person) (plan Pl
 	if plan.Conversations, err = p.conversations(ctx, t, who); err != nil {
 		return plan, err
 	}
-	p.held.RLock()
-	defer p.held.RUnlock()
 	err = p.obstacle(ctx, t, plan.Conversations)
 	if isObstacle(err) {
 		plan.Obstacle, err = err, nil
@@ -215,9 +213,7 @@ func (p *Privacy) destroy(ctx context.Context, t store.Tenant, r *request) (bool
 	if err := p.o.Faults.Hit(ctx, fault.ErasureJournaled); err != nil {
 		return false, err
 	}
-	p.held.RLock()
 	err = p.obstacle(ctx, t, r.Conversations)
-	p.held.RUnlock()
 	for _, conv := range r.Conversations {
 		if err != nil {
 			break
@@ -241,7 +237,7 @@ func (p *Privacy) destroy(ctx context.Context, t store.Tenant, r *request) (bool
 	return true, p.put(ctx, t, r, "")
 }
 
-// obstacle returns what stands in the way of erasing conversations. The caller holds p.held.
+// obstacle returns what stands in the way of erasing conversations.
 func (p *Privacy) obstacle(ctx context.Context, t store.Tenant, conversations []string) error {
 	holds, err := p.allHolds(ctx, t)
 	if err != nil {
@@ -276,14 +272,8 @@ func standing(holds []Hold, s *conversation.State) error {
 // wipe destroys a conversation unless something stands in the way; keep returns what is to be kept of it and decides
 // whether it is to be destroyed at all.
 func (p *Privacy) wipe(ctx context.Context, r store.Ref, by string, keep func(*store.Snapshot) ([]byte, error)) error {
-	p.held.RLock()
-	defer p.held.RUnlock()
-	holds, err := p.allHolds(ctx, r.Tenant)
-	if err != nil {
-		return err
-	}
 	var profile *message.Profile
-	err = p.commit(ctx, r, actor(by), func(snap *store.Snapshot, d *conversation.Draft, st *store.Step) (err error) {
+	err := p.destroyOf(ctx, r, actor(by), func(holds []Hold, snap *store.Snapshot, d *conversation.Draft, st *store.Step) (err error) {
 		profile = snap.State.Profile
 		if err := standing(holds, snap.State); err != nil {
 			return err

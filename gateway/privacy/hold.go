@@ -49,7 +49,7 @@ func (h *Hold) covers(s *conversation.State) bool {
 		h.Address != "" && h.Channel == s.From.Channel && h.Address == s.From.Address
 }
 
-// SetHold sets a hold. When it returns, nothing that it covers is destroyed any more.
+// SetHold sets a hold. When it returns, nothing that it covers is destroyed any more, by whichever node.
 func (p *Privacy) SetHold(ctx context.Context, t store.Tenant, h Hold, by string) (Hold, error) {
 	if err := reasonOf(h.Reason); err != nil {
 		return Hold{}, err
@@ -74,10 +74,13 @@ func (p *Privacy) SetHold(ctx context.Context, t store.Tenant, h Hold, by string
 	if err != nil {
 		return Hold{}, err
 	}
-	p.held.Lock()
-	defer p.held.Unlock()
-	_, err = p.o.Store.PutRecord(ctx, t, store.Record{Kind: recordHold, ID: h.ID, Body: body}, p.entry("hold.set", h.ID, by))
-	return h, err
+	if _, err = p.o.Store.PutRecord(ctx, t, store.Record{Kind: recordHold, ID: h.ID, Body: body}, p.entry("hold.set", h.ID, by)); err != nil {
+		return h, err
+	}
+	if err := p.fence(ctx, t); err != nil {
+		return h, fmt.Errorf("the hold stands, and what was being destroyed may still go: set it again: %w", err)
+	}
+	return h, nil
 }
 
 // LiftHold lifts a hold, or returns store.ErrNotFound. What it kept back goes its way with the next sweep.
@@ -85,8 +88,6 @@ func (p *Privacy) LiftHold(ctx context.Context, t store.Tenant, hold, by string)
 	if _, err := id.Partition(kindHold, hold); err != nil {
 		return store.ErrNotFound
 	}
-	p.held.Lock()
-	defer p.held.Unlock()
 	rec, err := p.o.Store.Record(ctx, t, recordHold, hold)
 	if err != nil {
 		return err
@@ -103,7 +104,7 @@ func (p *Privacy) Holds(ctx context.Context, t store.Tenant, after string, limit
 	return list[Hold](ctx, p.o.Store, t, recordHold, after, limit)
 }
 
-// allHolds returns every hold of a tenant. The caller holds p.held.
+// allHolds returns every hold of a tenant.
 func (p *Privacy) allHolds(ctx context.Context, t store.Tenant) (all []Hold, err error) {
 	for after := ""; ; {
 		some, err := p.Holds(ctx, t, after, page)

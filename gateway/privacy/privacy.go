@@ -11,7 +11,7 @@
 //
 // # What stands in the way
 //
-// A legal hold, and a conversation that a rule wants a person to see to first. Then nothing of the person is destroyed: the
+// A legal hold, on whichever node it was set (hold_fence.go), and a conversation that a rule wants a person to see to first. Then nothing of the person is destroyed: the
 // request is refused, or, if it is to be deferred, waits until nothing stands in the way any more.
 //
 // # Retention
@@ -68,9 +68,7 @@ type Options struct {
 
 // Privacy carries out erasures, holds, exports and retention. It is safe for concurrent use.
 type Privacy struct {
-	o Options
-	// held is locked while a hold is set or lifted, and for reading while somebody destroys on what the holds were.
-	held sync.RWMutex
+	o    Options
 	wake chan struct{}
 	figs figures
 	// passed is up to which erasure of a tenant all are done.
@@ -155,26 +153,20 @@ func (p *Privacy) entry(what, kind, by string) *audit.Entry {
 	return &audit.Entry{At: p.o.Now().UnixMilli(), Type: what, Kind: kind, Op: p.o.IDs.Token(), Actor: by}
 }
 
-// commit loads a conversation, decides on it and commits, as often as it moves on in between.
-func (p *Privacy) commit(ctx context.Context, r store.Ref, by conversation.Actor, decide func(*store.Snapshot, *conversation.Draft, *store.Step) error) error {
-	op := store.Token(p.o.IDs.Token())
-	for {
-		snap, err := p.o.Store.Load(ctx, r)
-		if err != nil {
-			return err
-		}
-		d := conversation.Begin(snap.State, conversation.Env{Now: p.o.Now().UnixMilli(), Op: string(op), Actor: by, Outgoing: snap.Outgoing})
-		st := store.Step{Ref: r, Op: op, Base: snap.Version}
-		if err := decide(snap, d, &st); err != nil {
-			return err
-		}
-		st.Events, st.State = d.Events, d.Result()
-		_, err = p.o.Store.Commit(ctx, st)
-		if errors.Is(err, store.ErrStale) && ctx.Err() == nil {
-			continue
-		}
-		return err // store.ErrUnknown too: the next sweep sees what became of it
+// attempt loads a conversation, decides on it and commits, once.
+func (p *Privacy) attempt(ctx context.Context, r store.Ref, op store.Token, by conversation.Actor, decide func(*store.Snapshot, *conversation.Draft, *store.Step) error) error {
+	snap, err := p.o.Store.Load(ctx, r)
+	if err != nil {
+		return err
 	}
+	d := conversation.Begin(snap.State, conversation.Env{Now: p.o.Now().UnixMilli(), Op: string(op), Actor: by, Outgoing: snap.Outgoing})
+	st := store.Step{Ref: r, Op: op, Base: snap.Version}
+	if err := decide(snap, d, &st); err != nil {
+		return err
+	}
+	st.Events, st.State = d.Events, d.Result()
+	_, err = p.o.Store.Commit(ctx, st)
+	return err // store.ErrUnknown too: the next sweep sees what became of it
 }
 
 // actor is who an actor of the audit log ("owner:ana") is in a conversation's.

@@ -138,7 +138,7 @@ func (p *Privacy) retention(ctx context.Context, t store.Tenant, policy Policy, 
 		if err != nil {
 			return run, err
 		}
-		holds, err := p.holdsNow(ctx, t)
+		holds, err := p.allHolds(ctx, t)
 		if err != nil {
 			return run, err
 		}
@@ -165,12 +165,6 @@ func (p *Privacy) retention(ctx context.Context, t store.Tenant, policy Policy, 
 			}
 		}
 	}
-}
-
-func (p *Privacy) holdsNow(ctx context.Context, t store.Tenant) ([]Hold, error) {
-	p.held.RLock()
-	defer p.held.RUnlock()
-	return p.allHolds(ctx, t)
 }
 
 // retainOne destroys of one conversation what its time is over for.
@@ -309,13 +303,7 @@ func (p *Privacy) detach(ctx context.Context, r store.Ref, run *Run) (n int, err
 }
 
 func (p *Privacy) detachSome(ctx context.Context, r store.Ref, ids []string) error {
-	p.held.RLock()
-	defer p.held.RUnlock()
-	holds, err := p.allHolds(ctx, r.Tenant)
-	if err != nil {
-		return err
-	}
-	return p.commit(ctx, r, actor("system"), func(snap *store.Snapshot, _ *conversation.Draft, st *store.Step) error {
+	return p.destroyOf(ctx, r, actor("system"), func(holds []Hold, snap *store.Snapshot, _ *conversation.Draft, st *store.Step) error {
 		if err := standing(holds, snap.State); err != nil {
 			return err
 		}

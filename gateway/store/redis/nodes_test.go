@@ -51,7 +51,7 @@ func (n *nodes) node(addr string) *Store {
 	n.Helper()
 	s, err := Open(n.Context(), Options{
 		Addr: addr, Root: bytes.Repeat([]byte{7}, seal.KeySize), IDs: n.ids, Now: n.time, Blobs: "/blobs", FS: vfs.NewMem(),
-		Patience: 100 * time.Millisecond,
+		Patience: 100 * time.Millisecond, Beat: time.Hour,
 	})
 	if err != nil {
 		n.Fatal(err)
@@ -386,4 +386,22 @@ func TestLostAnswer(t *testing.T) {
 		t.Errorf("a third time: %+v, %v, told %d times", done, err, len(told))
 	}
 	n.sound(s)
+}
+
+// TestStepWithoutEvents gives a conversation another version and nothing else: what was decided upon the one before is stale.
+func TestStepWithoutEvents(t *testing.T) {
+	n := newNodes(t)
+	a, b := n.node(n.server.Addr()), n.node(n.server.Addr())
+	st := n.opening("x")
+	n.commit(a, st)
+	late := n.step(st.Ref, n.load(a, st.Ref), customer, conversation.SetTimer{Timer: conversation.Timer{Name: "x", At: 1 << 50}})
+	snap := n.load(b, st.Ref)
+	n.commit(b, store.Step{Ref: st.Ref, Op: store.Token(n.ids.Token()), Base: snap.Version, State: snap.State})
+	if _, err := a.Commit(t.Context(), late); !errors.Is(err, store.ErrStale) {
+		t.Errorf("a step upon the version before: %v", err)
+	}
+	if s := n.load(a, st.Ref).State; s.Seq != snap.State.Seq {
+		t.Errorf("it has %d events, had %d", s.Seq, snap.State.Seq)
+	}
+	n.sound(a)
 }
