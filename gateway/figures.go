@@ -70,7 +70,7 @@ func (g *Gateway) places(ctx context.Context) []api.Places {
 	for i := range senders {
 		for _, s := range g.outbox.Stats() {
 			t, err := store.NewTenant(s.Tenant)
-			if err != nil || s.Tenant != senders[i].Tenant || g.store.backlog == nil {
+			if err != nil || s.Tenant != senders[i].Tenant {
 				continue
 			}
 			if n, err := g.store.backlog(ctx, t, s.Channel); err == nil {

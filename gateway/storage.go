@@ -91,6 +91,9 @@ type StorageLine struct {
 	Blobs         int      `json:"blobs,omitempty"`
 	FaultCount    int      `json:"fault_count,omitempty"`
 	Faults        []string `json:"faults,omitempty"`
+	// Mended is what a repair has made anew, MendedCount how many it was.
+	MendedCount int      `json:"mended_count,omitempty"`
+	Mended      []string `json:"mended,omitempty"`
 }
 
 func copiedLine(c embedded.Copied) StorageLine {
@@ -103,7 +106,10 @@ func copiedLine(c embedded.Copied) StorageLine {
 }
 
 func reportLine(r store.Report) StorageLine {
-	return StorageLine{Done: true, Conversations: r.Conversations, Events: r.Events, Blobs: r.Blobs, Faults: r.Faults, FaultCount: max(r.Count, len(r.Faults))}
+	return StorageLine{
+		Done: true, Conversations: r.Conversations, Events: r.Events, Blobs: r.Blobs, Faults: r.Faults, FaultCount: max(r.Count, len(r.Faults)),
+		Mended: r.Mended, MendedCount: max(r.MendedCount, len(r.Mended)),
+	}
 }
 
 // sometimes lets a line through once a second.
@@ -139,10 +145,28 @@ func (g *Gateway) backup(ctx context.Context, to, by string, line func(any) erro
 	return line(last)
 }
 
-func (g *Gateway) checkStore(ctx context.Context, line func(any) error) error {
-	report, err := g.store.Check(ctx)
+// errOwnRuns answers who wants to have the store mended that a running node has open.
+var errOwnRuns = errors.New("the node runs, and has in memory what is to be mended: stop it, run this again, and start it")
+
+// checkStore checks the store of a running node, or mends it.
+func (g *Gateway) checkStore(ctx context.Context, repair bool, by string, line func(any) error) error {
+	check := g.store.Check
+	if repair {
+		if g.store.own != nil {
+			return errOwnRuns
+		}
+		check = g.store.Repair
+	}
+	report, err := check(ctx)
 	if err != nil {
 		return err
+	}
+	if report.MendedCount > 0 {
+		g.log.Warn("the store was mended", "by", by, "places", report.MendedCount)
+		entry := audit.Entry{At: g.now().UnixMilli(), Type: "store.repaired", Op: id.NewSource(g.o.Rand, g.now).Token(), Actor: by, Count: report.MendedCount}
+		if err := g.store.Append(ctx, store.Operator, entry); err != nil {
+			return err
+		}
 	}
 	if report.Count == 0 { // somebody has looked at what was lost, and the rest is sound
 		for _, a := range g.rules.board.Active() {
@@ -203,8 +227,9 @@ func Restore(ctx context.Context, o Options, from string, lists []string, line f
 	return last, err
 }
 
-// CheckStore reads everything in the store of a node that does not run, or in one that nodes share.
-func CheckStore(ctx context.Context, o Options) (last StorageLine, err error) {
+// CheckStore reads everything in the store of a node that does not run, or in one that nodes share, and with repair mends what
+// can be.
+func CheckStore(ctx context.Context, o Options, repair bool) (last StorageLine, err error) {
 	o = o.withDefaults()
 	root, err := rootKey(o, o.Config)
 	if err != nil {
@@ -215,7 +240,11 @@ func CheckStore(ctx context.Context, o Options) (last StorageLine, err error) {
 		return last, err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	report, err := s.Check(ctx)
+	check := s.Check
+	if repair {
+		check = s.Repair
+	}
+	report, err := check(ctx)
 	return reportLine(report), err
 }
 

@@ -33,7 +33,7 @@ type nodeStore struct {
 	nodes rulebook.Nodes
 	// shared is set when other nodes may work on it.
 	shared bool
-	// backlog counts the conversations of a channel that have something to send; nil: the store would have to search for them.
+	// backlog counts the conversations of a channel that have something to send.
 	backlog func(ctx context.Context, t store.Tenant, channel string) (int, error)
 }
 
@@ -70,7 +70,7 @@ func openStore(ctx context.Context, o Options, cfg *config.Config, root []byte, 
 		if err != nil {
 			return nil, err
 		}
-		return &nodeStore{Store: s, blobs: s.Blobs(), bucket: bucket, nodes: s, shared: true}, nil
+		return &nodeStore{Store: s, blobs: s.Blobs(), bucket: bucket, nodes: s, shared: true, backlog: s.Backlog}, nil
 	}
 	eo := embedded.Options{Dir: storeDir(cfg), FS: o.FS, Root: root, IDs: ids, Now: o.Now, Log: o.Log.With("component", "store")}
 	switch use {

@@ -15,7 +15,7 @@ import (
 // it: it has "done", or an "error".
 type Storage struct {
 	Backup func(ctx context.Context, to, by string, line func(any) error) error
-	Check  func(ctx context.Context, line func(any) error) error
+	Check  func(ctx context.Context, repair bool, by string, line func(any) error) error
 	Log    *slog.Logger
 }
 
@@ -46,7 +46,25 @@ func (s Storage) backup(c *api.Call) (any, error) {
 	}), nil
 }
 
-func (s Storage) check(c *api.Call) (any, error) { return s.lines(c, "check.jsonl", s.Check), nil }
+// checkBody says whether what can be mended is.
+type checkBody struct {
+	Repair bool `json:"repair"`
+}
+
+func (s Storage) check(c *api.Call) (any, error) {
+	var body checkBody
+	if b, err := c.Body(); err != nil {
+		return nil, err
+	} else if len(b) > 0 {
+		if err := c.Decode(&body); err != nil {
+			return nil, err
+		}
+	}
+	by := c.Actor()
+	return s.lines(c, "check.jsonl", func(ctx context.Context, line func(any) error) error {
+		return s.Check(ctx, body.Repair, by, line)
+	}), nil
+}
 
 // storageFailed is the last line of what went wrong.
 type storageFailed struct {

@@ -589,6 +589,10 @@ type Upkeep interface {
 	Health(ctx context.Context) Health
 	// Check reads everything: each log's fold equals its state row, each index agrees, each chain verifies.
 	Check(ctx context.Context) (Report, error)
+	// Repair is Check, and mends what can be made anew from the conversations: the lists of work, timers and outboxes, the
+	// access paths, the queue views, the marks of chains that a checkpoint has still to cover. It never touches a log, a state
+	// or a chain. Report.Mended tells what it has mended, Faults what it could not.
+	Repair(ctx context.Context) (Report, error)
 	// Close flushes and closes. It returns after running commits ended.
 	Close() error
 }
@@ -601,6 +605,9 @@ type Report struct {
 	// Faults say what is wrong and where, at most MostFaults of them; Count is how many there are.
 	Faults []string
 	Count  int
+	// Mended says what Repair has made anew, at most MostFaults; MendedCount is how many it was.
+	Mended      []string
+	MendedCount int
 }
 
 // MostFaults is how many faults a report tells: a store that has more is not mended one by one.
@@ -610,5 +617,12 @@ const MostFaults = 1000
 func (r *Report) Fault(format string, args ...any) {
 	if r.Count++; len(r.Faults) < MostFaults {
 		r.Faults = append(r.Faults, fmt.Sprintf(format, args...))
+	}
+}
+
+// Mend adds what was mended.
+func (r *Report) Mend(format string, args ...any) {
+	if r.MendedCount++; len(r.Mended) < MostFaults {
+		r.Mended = append(r.Mended, fmt.Sprintf(format, args...))
 	}
 }

@@ -155,6 +155,7 @@ func (c *storeRestoreCmd) Run(ctx context.Context) error {
 type storeCheckCmd struct {
 	storeFlags
 	Backup string `type:"existingdir" help:"Check this backup instead of the store."`
+	Repair bool   `help:"Make anew what follows from the conversations: lists of work, timers and outboxes, access paths, queue views. Logs, states and audit chains are never touched."`
 }
 
 func (c *storeCheckCmd) Run(ctx context.Context) error {
@@ -163,6 +164,9 @@ func (c *storeCheckCmd) Run(ctx context.Context) error {
 		return err
 	}
 	if c.Backup != "" {
+		if c.Repair {
+			return errors.New("a backup is not repaired: restore it, and repair the store")
+		}
 		show := shown()
 		last, err := gateway.CheckBackup(ctx, o, c.Backup, show.line)
 		show.end()
@@ -171,19 +175,26 @@ func (c *storeCheckCmd) Run(ctx context.Context) error {
 		}
 		return c.print(last, "the backup is whole: %d files, %d bytes, as of %s", last.Files, last.Bytes, last.At.Format(time.RFC3339))
 	}
-	last, ran, err := c.ask(ctx, o, "check", nil)
+	last, ran, err := c.ask(ctx, o, "check", map[string]bool{"repair": c.Repair})
 	if !ran {
-		last, err = gateway.CheckStore(ctx, o)
+		last, err = gateway.CheckStore(ctx, o, c.Repair)
 	}
 	if err != nil {
 		return err
 	}
 	if !c.JSON {
+		for _, m := range last.Mended {
+			fmt.Println("mended:", m)
+		}
 		for _, f := range last.Faults {
 			fmt.Println(f)
 		}
 	}
-	if err := c.print(last, "%d conversations, %d events, %d files: %d faults", last.Conversations, last.Events, last.Blobs, last.FaultCount); err != nil {
+	if c.Repair {
+		if err := c.print(last, "%d conversations, %d events, %d files: %d mended, %d faults left", last.Conversations, last.Events, last.Blobs, last.MendedCount, last.FaultCount); err != nil {
+			return err
+		}
+	} else if err := c.print(last, "%d conversations, %d events, %d files: %d faults", last.Conversations, last.Events, last.Blobs, last.FaultCount); err != nil {
 		return err
 	}
 	if last.FaultCount > 0 {

@@ -171,6 +171,7 @@ func TestStore(t *testing.T) {
 		"turnout store backup /var/backups/turnout/monday --config /etc/turnout/turnout.yaml",
 		"turnout store check --config /etc/turnout/turnout.yaml",
 		"turnout store check --backup /var/backups/turnout/monday --config /etc/turnout/turnout.yaml",
+		"turnout store check --repair --config /etc/turnout/turnout.yaml",
 		"turnout store restore /var/backups/turnout/monday --config /etc/turnout/turnout.yaml",
 	} {
 		documented(t, line)
@@ -192,6 +193,9 @@ func TestStore(t *testing.T) {
 	if running.FaultCount != 0 || running.Conversations < len(before) {
 		t.Errorf("the running node: %+v", running)
 	}
+	if code, _, stderr := ended(t, dir, "store", "check", "--repair"); code != 1 || !strings.Contains(stderr, "stop it") {
+		t.Errorf("repairing under a running node: %d %s", code, stderr)
+	}
 	if code, _, stderr := ended(t, dir, "store", "restore", "monday"); code != 1 || !strings.Contains(stderr, "move it away") {
 		t.Errorf("over a store: %d %s", code, stderr)
 	}
@@ -199,6 +203,12 @@ func TestStore(t *testing.T) {
 	load.end()
 	if whole := answered[gateway.StorageLine](t, dir, "store", "check", "--backup", "monday"); whole.Files != last.Files {
 		t.Errorf("%+v, it had %+v", whole, last)
+	}
+	if sound := answered[gateway.StorageLine](t, dir, "store", "check", "--repair"); sound.MendedCount+sound.FaultCount != 0 {
+		t.Errorf("a repair of a sound store: %+v", sound)
+	}
+	if code, _, stderr := ended(t, dir, "store", "check", "--repair", "--backup", "monday"); code != 1 || !strings.Contains(stderr, "a backup is not repaired") {
+		t.Errorf("repairing a backup: %d, %s", code, stderr)
 	}
 	if dead := answered[gateway.StorageLine](t, dir, "store", "check"); dead.FaultCount != 0 || dead.Conversations < len(load.list()) {
 		t.Errorf("after the kill: %+v of %d", dead, len(load.list()))

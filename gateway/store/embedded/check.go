@@ -24,26 +24,46 @@ const checkPage = 1024
 // Check implements store.Upkeep. It looks at one conversation at a time, under its lock, while the store works on, and holds
 // a page of what there is, however much that is.
 func (s *Store) Check(ctx context.Context) (store.Report, error) {
-	var rep store.Report
+	rep := &checking{}
+	err := s.check(ctx, rep)
+	return rep.Report, err
+}
+
+// Repair implements store.Upkeep. What this process has in memory of the rows that it mends it made of them when it began: it
+// is for a store that is closed after it, and the next process begins with what was mended.
+func (s *Store) Repair(ctx context.Context) (store.Report, error) {
+	rep := &checking{mends: true}
+	err := s.check(ctx, rep)
+	return rep.Report, err
+}
+
+// checking is a check under way.
+type checking struct {
+	store.Report
+	// mends is set when rows of indexes are made anew.
+	mends bool
+}
+
+func (s *Store) check(ctx context.Context, rep *checking) error {
 	for from := []byte{spaceTenant}; from != nil; {
 		refs, next, err := s.conversationsFrom(ctx, from)
 		if err != nil {
-			return rep, err
+			return err
 		}
 		for _, r := range refs {
-			if err := s.checkConversation(ctx, r, &rep); err != nil {
-				return rep, err
+			if err := s.checkConversation(ctx, r, rep); err != nil {
+				return err
 			}
 		}
 		from = next
 	}
-	if err := s.checkIndexes(ctx, &rep); err != nil {
-		return rep, err
+	if err := s.checkIndexes(ctx, rep); err != nil {
+		return err
 	}
-	if err := s.checkTenants(ctx, &rep); err != nil {
-		return rep, err
+	if err := s.checkTenants(ctx, rep); err != nil {
+		return err
 	}
-	return rep, s.checkCheckpoints(ctx, &rep)
+	return s.checkCheckpoints(ctx, rep)
 }
 
 // conversationsFrom returns a page of those that have any row, and where the next page begins, nil at the end.
@@ -91,7 +111,7 @@ func (s *Store) conversationsFrom(ctx context.Context, from []byte) (refs []stor
 }
 
 // checkConversation looks at one that is there, or at what an erasure has left of one, and then at its files.
-func (s *Store) checkConversation(ctx context.Context, r store.Ref, rep *store.Report) error {
+func (s *Store) checkConversation(ctx context.Context, r store.Ref, rep *checking) error {
 	if _, err := id.Partition(id.Conversation, r.ID); err != nil {
 		rep.Fault("tenant %s: rows of a conversation that is none", r.Tenant.Name())
 		return nil
@@ -120,7 +140,7 @@ func (s *Store) checkConversation(ctx context.Context, r store.Ref, rep *store.R
 }
 
 // checkBlob reads a file to its end.
-func (s *Store) checkBlob(ctx context.Context, r store.Ref, a store.Attachment, rep *store.Report) error {
+func (s *Store) checkBlob(ctx context.Context, r store.Ref, a store.Attachment, rep *checking) error {
 	if b, err := hex.DecodeString(a.Blob); err != nil || len(b) != sha256.Size {
 		return nil // its bytes are somewhere else, or gone
 	}
@@ -147,7 +167,7 @@ func (s *Store) checkBlob(ctx context.Context, r store.Ref, a store.Attachment, 
 }
 
 // checkErased looks at what an erasure leaves. The caller holds the partition's lock.
-func (s *Store) checkErased(r store.Ref, t *tenant, rep *store.Report) error {
+func (s *Store) checkErased(r store.Ref, t *tenant, rep *checking) error {
 	_, err := s.tombstone(r, t)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
@@ -179,7 +199,7 @@ func (s *Store) checkErased(r store.Ref, t *tenant, rep *store.Report) error {
 }
 
 // checkOne compares everything of one conversation with its log.
-func (s *Store) checkOne(ctx context.Context, r store.Ref, rep *store.Report) error {
+func (s *Store) checkOne(ctx context.Context, r store.Ref, rep *checking) error {
 	p, err := s.lockRead(ctx, r)
 	if err != nil {
 		return err
@@ -228,7 +248,7 @@ func (s *Store) checkOne(ctx context.Context, r store.Ref, rep *store.Report) er
 	if err := s.checkChain(rec, events, fault); err != nil {
 		return err
 	}
-	return s.checkRows(rec, t, fault)
+	return s.checkRows(rec, t, rep, fault)
 }
 
 // checkLog folds the log and returns its events.
@@ -307,7 +327,7 @@ func (s *Store) checkChain(rec *record, events []audit.Event, fault func(string,
 }
 
 // checkRows looks that everything that a state demands stands in the indexes, and that all sealed rows open.
-func (s *Store) checkRows(rec *record, t *tenant, fault func(string, ...any)) error {
+func (s *Store) checkRows(rec *record, t *tenant, rep *checking, fault func(string, ...any)) error {
 	want := map[string]string{}
 	for _, o := range obligations(nil, rec.state) {
 		want[string(indexKey(o.kind, o.ms, rec.ref, o.name))] = "obligation " + string(rune(o.kind))
@@ -324,9 +344,20 @@ func (s *Store) checkRows(rec *record, t *tenant, fault func(string, ...any)) er
 		want[string(indexKey(dueOutbox, head.Row.Due, rec.ref, rec.state.From.Channel))] = "outbox"
 	}
 	for key, what := range want {
-		if _, closer, err := s.db.Get([]byte(key)); err != nil {
+		_, closer, err := s.db.Get([]byte(key))
+		switch {
+		case errors.Is(err, pebble.ErrNotFound) && rep.mends:
+			// No commit of the partition runs while it is held for reading.
+			if err := s.db.Set([]byte(key), nil, pebble.Sync); err != nil {
+				return s.readError(err)
+			}
+			rep.Mend("conversation %s: it was put into the index again: %s", rec.ref.ID, what)
+			continue
+		case err != nil:
 			fault("it is missing from the index: %s", what)
-		} else if err := closer.Close(); err != nil {
+			continue
+		}
+		if err := closer.Close(); err != nil {
 			return s.readError(err)
 		}
 	}
@@ -347,7 +378,7 @@ type demanded struct {
 }
 
 // checkIndexes looks that nothing stands in the indexes that no state demands.
-func (s *Store) checkIndexes(ctx context.Context, rep *store.Report) error {
+func (s *Store) checkIndexes(ctx context.Context, rep *checking) error {
 	if err := s.checkSpace(ctx, spaceIndex, rep, func(k []byte) (demanded, bool) {
 		_, _, r, _, ok := parseIndexKey(k)
 		if !ok {
@@ -368,7 +399,7 @@ func (s *Store) checkIndexes(ctx context.Context, rep *store.Report) error {
 }
 
 // checkSpace looks at the rows of a space that pick picks, a page at a time.
-func (s *Store) checkSpace(ctx context.Context, space byte, rep *store.Report, pick func(k []byte) (demanded, bool)) error {
+func (s *Store) checkSpace(ctx context.Context, space byte, rep *checking, pick func(k []byte) (demanded, bool)) error {
 	for from := []byte{space}; from != nil; {
 		var rows []demanded
 		var next []byte
@@ -400,7 +431,7 @@ func (s *Store) checkSpace(ctx context.Context, space byte, rep *store.Report, p
 }
 
 // checkDemanded reports a row of an index that its conversation does not demand.
-func (s *Store) checkDemanded(ctx context.Context, key []byte, r store.Ref, rep *store.Report) error {
+func (s *Store) checkDemanded(ctx context.Context, key []byte, r store.Ref, rep *checking) error {
 	p, err := s.lockRead(ctx, r)
 	if err != nil {
 		return err
@@ -442,12 +473,19 @@ func (s *Store) checkDemanded(ctx context.Context, key []byte, r store.Ref, rep 
 			return nil
 		}
 	}
+	if rep.mends {
+		if err := s.db.Delete(key, pebble.Sync); err != nil {
+			return s.readError(err)
+		}
+		rep.Mend("conversation %s: a row of an index that it does not demand was taken away", r.ID)
+		return nil
+	}
 	rep.Fault("conversation %s: a row of an index that it does not demand", r.ID)
 	return nil
 }
 
 // checkTenants verifies the tenants' own chains and that every identity leads to a conversation.
-func (s *Store) checkTenants(ctx context.Context, rep *store.Report) error {
+func (s *Store) checkTenants(ctx context.Context, rep *checking) error {
 	if err := s.enter(ctx); err != nil {
 		return err
 	}
@@ -472,7 +510,7 @@ func (s *Store) checkTenants(ctx context.Context, rep *store.Report) error {
 	return nil
 }
 
-func (s *Store) checkTenant(t store.Tenant, rep *store.Report) error {
+func (s *Store) checkTenant(t store.Tenant, rep *checking) error {
 	keys, err := s.tenant(t)
 	if err != nil {
 		rep.Fault("tenant %s: %v", t.Name(), err)

@@ -16,7 +16,7 @@ import (
 
 // checkCheckpoints looks that the checkpoints of each tenant follow each other and vouch for the chains as they stand. Who
 // signed them is for those to see who have a key.
-func (s *Store) checkCheckpoints(ctx context.Context, rep *store.Report) error {
+func (s *Store) checkCheckpoints(ctx context.Context, rep *checking) error {
 	tenants, err := s.Tenants(ctx)
 	if err != nil {
 		return err
@@ -42,7 +42,7 @@ func roundOf(chain string) uint32 {
 	return h.Sum32()
 }
 
-func (s *Store) checkCheckpointsOf(ctx context.Context, t store.Tenant, rep *store.Report, mine func(chain string) bool) error {
+func (s *Store) checkCheckpointsOf(ctx context.Context, t store.Tenant, rep *checking, mine func(chain string) bool) error {
 	fault := func(format string, args ...any) {
 		rep.Fault("tenant %s: %s", t.Name(), fmt.Sprintf(format, args...))
 	}

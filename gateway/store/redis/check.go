@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	goredis "github.com/redis/go-redis/v9"
@@ -21,10 +22,26 @@ import (
 // Check implements store.Upkeep. It looks at one conversation after the other while nodes work on; one that moves on
 // meanwhile is looked at again.
 func (s *Store) Check(ctx context.Context) (store.Report, error) {
-	c := &checker{s: s, views: map[store.Tenant]map[string]place{}}
+	return s.check(ctx, &checker{s: s, views: map[store.Tenant]map[string]place{}})
+}
+
+// Repair implements store.Upkeep. It works while nodes do, in steps that write only if the conversation has not moved.
+func (s *Store) Repair(ctx context.Context) (store.Report, error) {
+	return s.check(ctx, &checker{s: s, views: map[store.Tenant]map[string]place{}, mends: true})
+}
+
+func (s *Store) check(ctx context.Context, c *checker) (store.Report, error) {
 	tenants, err := s.allTenants(ctx)
 	if err != nil {
 		return c.rep, err
+	}
+	if err := c.known(ctx); err != nil {
+		return c.rep, err
+	}
+	if c.mends {
+		if err := s.raiseRelays(ctx, &change{tenants: tenants}); err != nil {
+			return c.rep, err
+		}
 	}
 	lists, err := s.memberships(ctx)
 	if err != nil {
@@ -48,6 +65,8 @@ type checker struct {
 	views map[store.Tenant]map[string]place
 	// closed are the conversations of the tenant that are listed to be archived.
 	closed map[string]bool
+	// mends is set when what can be made anew is.
+	mends bool
 }
 
 func (c *checker) fault(format string, args ...any) {
@@ -136,10 +155,12 @@ func (c *checker) tenant(ctx context.Context, t store.Tenant) error {
 		}
 		after = page[len(page)-1]
 	}
-	for range paths {
-		c.fault("tenant %s: a member of an access path that no conversation demands", t.Name())
+	for m := range paths {
+		if err := c.strangePath(ctx, t, keys, m); err != nil {
+			return err
+		}
 	}
-	return c.view(ctx, t)
+	return c.view(ctx, t, keys)
 }
 
 func (c *checker) identity(ctx context.Context, r store.Ref) error {
@@ -325,37 +346,35 @@ func (c *checker) chain(ctx context.Context, rec *record, events []audit.Event, 
 	if more, err := c.s.Checkpoints(ctx, rec.ref.Tenant, newest, 1); err != nil || len(more) > 0 {
 		return err // it was sealed meanwhile
 	}
+	if c.mends {
+		c.rep.Mend("conversation %s: its chain is marked for the next checkpoint", rec.ref.ID)
+		return c.s.mark(ctx, rec.ref.Tenant, rec.ref.ID)
+	}
 	fault("its chain has grown to entry %d, and no checkpoint will cover that", head.N)
 	return nil
 }
 
 // demanded looks that everything that a state demands stands in the lists, and that all sealed rows open.
 func (c *checker) demanded(ctx context.Context, rec *record, t *seal.Tenant, all map[string]bool, fault func(string, ...any)) error {
-	demand := func(list map[string]bool, m, what string) {
-		if !list[m] {
-			fault("it is missing from the list of %s", what)
-		}
-		delete(list, m)
-	}
 	state, r := rec.state, rec.ref
-	if state.Working() {
-		demand(c.lists["r"], member(r), "work")
+	wants := c.s.entries(rec, t)
+	for _, e := range wants {
+		if e.list == "p" {
+			delete(all, e.member)
+		} else {
+			delete(c.lists[e.list], e.member)
+		}
 	}
-	for name, at := range state.Timers {
-		demand(c.lists["t"], dueMember(r, at, name), "timers")
-	}
-	if len(rec.rows) > 0 {
-		demand(c.lists["o"], dueMember(r, 0, state.From.Channel), "outboxes")
+	if len(wants) > 0 {
+		if err := c.listed(ctx, r, t); err != nil {
+			return err
+		}
 	}
 	if state.Open() {
-		demand(c.lists["q"], member(r), "what is with people")
 		if c.views[r.Tenant] == nil {
 			c.views[r.Tenant] = map[string]place{}
 		}
 		c.views[r.Tenant][r.ID] = placeOf(state)
-	}
-	for _, m := range paths(t, r, rec, state) {
-		demand(all, m, "an access path")
 	}
 	p, err := home(r)
 	if err != nil {
@@ -370,48 +389,6 @@ func (c *checker) demanded(ctx context.Context, rec *record, t *seal.Tenant, all
 		var a store.Attachment
 		if err := openJSON(rec.key, aad(key, []byte(name)), []byte(row), &a); err != nil {
 			fault("attachment: %v", err)
-		}
-	}
-	return nil
-}
-
-// strangers reports what stands in the lists and no conversation demands.
-func (c *checker) strangers(ctx context.Context) error {
-	for _, name := range listNames {
-		for m := range c.lists[name] {
-			r, at, timer, ok := parseMember(m)
-			if !ok {
-				c.fault("the list %s holds a member that is none", name)
-				continue
-			}
-			// It may have been demanded when the list was read, or only since.
-			rec, err := c.s.load(ctx, r)
-			if err != nil {
-				return err
-			}
-			wants := rec != nil && (name == "r" && rec.state.Working() || name == "q" && rec.state.Open() ||
-				name == "o" && len(rec.rows) > 0 || name == "t" && rec.state.Timers[timer] == at)
-			if wants {
-				continue
-			}
-			p, err := home(r)
-			if err != nil {
-				return err
-			}
-			var score *goredis.FloatCmd
-			var in *goredis.BoolCmd
-			if err := c.s.db.run(ctx, reading, func(pipe goredis.Pipeliner) {
-				if name == "q" {
-					in = pipe.SIsMember(ctx, c.s.keys.part(p, name), m)
-				} else {
-					score = pipe.ZScore(ctx, c.s.keys.part(p, name), m)
-				}
-			}); err != nil {
-				return err
-			}
-			if in != nil && in.Val() || score != nil && score.Err() == nil {
-				c.fault("conversation %s: a member of list %s that it does not demand", r.ID, name)
-			}
 		}
 	}
 	return nil
@@ -487,66 +464,15 @@ func (c *checker) checkpoints(ctx context.Context, t store.Tenant, heads map[str
 }
 
 // view compares a tenant's queue view with where its conversations say that they stand. Relay rows are applied first.
-func (c *checker) view(ctx context.Context, t store.Tenant) error {
-	s := c.s
-	var left []int
-	if err := eachPart(ctx, s, func(p goredis.Pipeliner, part int) *goredis.IntCmd { return p.XLen(ctx, s.keys.part(part, "x")) }, func(part int, n *goredis.IntCmd) error {
-		if n.Val() > 0 {
-			left = append(left, part)
-		}
-		return nil
-	}); err != nil {
-		return err
-	}
-	for _, p := range left {
-		if err := s.relay(ctx, p); err != nil {
-			return err
+func (c *checker) view(ctx context.Context, t store.Tenant, keys *seal.Tenant) error {
+	open := slices.Sorted(maps.Keys(c.views[t]))
+	wrong, err := c.s.mendView(ctx, t, keys, open, func(int) bool { return true }, c.mends)
+	for _, conv := range wrong {
+		if c.mends {
+			c.rep.Mend("conversation %s: it stands in the queue view again as it says itself", conv)
+		} else {
+			c.fault("conversation %s: the queue view has it elsewhere than it says itself", conv)
 		}
 	}
-	found := map[string]place{}
-	for _, line := range []string{lineWaiting, lineAside} {
-		var cmd *goredis.ZSliceCmd
-		if err := s.db.run(ctx, reading, func(p goredis.Pipeliner) { cmd = p.ZRangeWithScores(ctx, s.keys.desk(t, line), 0, -1) }); err != nil {
-			return err
-		}
-		for _, z := range cmd.Val() {
-			conv, _ := z.Member.(string)
-			found[conv] = place{Line: line, Score: int64(z.Score)}
-		}
-	}
-	agents := map[string]bool{}
-	for conv, want := range c.views[t] {
-		if want.Agent != "" {
-			agents[want.Agent] = true
-			continue
-		}
-		got, ok := found[conv]
-		got.Queue = want.Queue
-		if !ok || got != want {
-			c.fault("conversation %s: the queue view has it at another place", conv)
-		}
-		delete(found, conv)
-	}
-	for conv := range found {
-		c.fault("conversation %s: the queue view holds it, and it does not wait", conv)
-	}
-	for agent := range agents {
-		var cmd *goredis.StringSliceCmd
-		if err := s.db.run(ctx, reading, func(p goredis.Pipeliner) { cmd = p.HKeys(ctx, s.keys.desk(t, agentHolds(agent))) }); err != nil {
-			return err
-		}
-		var want []string
-		for conv, p := range c.views[t] {
-			if p.Agent == agent {
-				want = append(want, conv)
-			}
-		}
-		got := cmd.Val()
-		slices.Sort(want)
-		slices.Sort(got)
-		if !slices.Equal(got, want) {
-			c.fault("tenant %s: the queue view gives an agent %d conversations, %d say so", t.Name(), len(got), len(want))
-		}
-	}
-	return nil
+	return err
 }

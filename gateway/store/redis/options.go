@@ -59,7 +59,7 @@ type Options struct {
 	// MaxSkew is by how much the clocks of the node and of the server may differ before Health names it; 0: it is not looked
 	// at. Leases are set by one node's clock and read by another's.
 	MaxSkew time.Duration
-	// Faults is called at commit.prepared and commit.durable.
+	// Faults is called at commit.prepared, commit.durable and version.built.
 	Faults fault.Injector
 	Log    *slog.Logger // nil: none
 	// Reconciled, unless it is nil, is told what came of it when a server wrote under another history: after a failover, or a

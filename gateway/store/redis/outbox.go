@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"sync"
 
+	goredis "github.com/redis/go-redis/v9"
+
 	"turnout/adapters/message"
 	"turnout/gateway/conversation"
 	"turnout/gateway/store"
@@ -300,6 +302,45 @@ func (s *Store) Pending(ctx context.Context, t store.Tenant, channel string, now
 		next = min(next, max(at, 1))
 	}
 	return refs, next, nil
+}
+
+// backlogs are the conversations that have something to send, by channel, as they were counted last.
+type backlogs struct {
+	mu      sync.Mutex
+	at      int64
+	counted bool
+	by      map[outboxOf]int
+}
+
+// countedFor is for how long a count of what waits is good enough, ms: it goes through the outboxes of all partitions.
+const countedFor = 15_000
+
+// Backlog counts the conversations of a channel that have rows which have not left, whenever they are due, as it was within
+// the last 15 s.
+func (s *Store) Backlog(ctx context.Context, t store.Tenant, channel string) (int, error) {
+	if err := s.enter(ctx); err != nil {
+		return 0, err
+	}
+	b := &s.backlogs
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if now := s.now(); !b.counted || now < b.at || now-b.at >= countedFor {
+		by := map[outboxOf]int{}
+		if err := eachPartFrom(ctx, s, passing, 0, func(p goredis.Pipeliner, part int) *goredis.StringSliceCmd {
+			return p.ZRange(ctx, s.keys.part(part, "o"), 0, -1)
+		}, func(_ int, c *goredis.StringSliceCmd) (bool, error) {
+			for _, m := range c.Val() {
+				if r, _, name, ok := parseMember(m); ok {
+					by[outboxOf{r.Tenant, name}]++
+				}
+			}
+			return true, nil
+		}); err != nil {
+			return 0, err
+		}
+		b.at, b.counted, b.by = now, true, by
+	}
+	return b.by[outboxOf{t, channel}], nil
 }
 
 // outboxes are the schedules of sends, one per channel: what a channel cannot send now does not stand before others.

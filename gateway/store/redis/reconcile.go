@@ -45,7 +45,7 @@ func (s *Store) reconcileViews(ctx context.Context, c *change, done *Reconciled)
 				return err
 			}
 		}
-		n, err := s.mendView(ctx, t, keys, open[t], func(part int) bool { return whole || c.won[part] })
+		n, err := s.mendView(ctx, t, keys, open[t], func(part int) bool { return whole || c.won[part] }, true)
 		done.Mended += len(n)
 		if err != nil {
 			return err
@@ -282,8 +282,9 @@ func (s *Store) stanceOf(ctx context.Context, t store.Tenant, l viewLists, conv 
 }
 
 // mendView makes a view say of every conversation what the conversation says of itself, among those of the partitions that
-// are wanted, and returns those of which it said something else. open are the conversations with people.
-func (s *Store) mendView(ctx context.Context, t store.Tenant, keys *seal.Tenant, open []string, wanted func(part int) bool) (mended []string, err error) {
+// are wanted, and returns those of which it said something else; without mend it only looks. open are the conversations with
+// people.
+func (s *Store) mendView(ctx context.Context, t store.Tenant, keys *seal.Tenant, open []string, wanted func(part int) bool, mend bool) (mended []string, err error) {
 	if err := s.drain(ctx); err != nil {
 		return nil, err
 	}
@@ -317,7 +318,7 @@ func (s *Store) mendView(ctx context.Context, t store.Tenant, keys *seal.Tenant,
 	}
 	slices.Sort(suspects)
 	for _, conv := range suspects {
-		wrong, err := s.mendPlace(ctx, store.Ref{Tenant: t, ID: conv}, keys, lists)
+		wrong, err := s.mendPlace(ctx, store.Ref{Tenant: t, ID: conv}, keys, lists, mend)
 		if err != nil && unusable(ctx, err) {
 			return mended, err
 		}
@@ -368,8 +369,8 @@ func (s *Store) placesOf(ctx context.Context, t store.Tenant, convs []string, wa
 	})
 }
 
-// mendPlace compares one conversation with the view, and mends what is wrong, as long as it does not move.
-func (s *Store) mendPlace(ctx context.Context, r store.Ref, keys *seal.Tenant, lists viewLists) (wrong bool, err error) {
+// mendPlace compares one conversation with the view, and with mend sets right what is wrong if it has not moved.
+func (s *Store) mendPlace(ctx context.Context, r store.Ref, keys *seal.Tenant, lists viewLists, mend bool) (wrong bool, err error) {
 	part, err := home(r)
 	if err != nil {
 		return false, err
@@ -398,6 +399,16 @@ func (s *Store) mendPlace(ctx context.Context, r store.Ref, keys *seal.Tenant, l
 		}
 		if st.is(want) {
 			return false, nil
+		}
+		if !mend {
+			again, err := s.load(ctx, r)
+			if err != nil {
+				return false, err
+			}
+			if again == nil == (rec == nil) && (rec == nil || again.ver == rec.ver) {
+				return true, nil
+			}
+			continue // it has moved meanwhile
 		}
 		rows := []viewRow{}
 		for line, score := range st.all {

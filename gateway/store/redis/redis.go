@@ -65,6 +65,7 @@ type Store struct {
 
 	work, timers *schedule
 	outbox       outboxes
+	backlogs     backlogs
 	swept        sweeps
 	lineage      lineage
 	hints        hints

@@ -12,6 +12,7 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 
 	"turnout/gateway/audit"
+	"turnout/gateway/fault"
 	"turnout/gateway/store"
 )
 
@@ -35,6 +36,9 @@ func (s *Store) Publish(ctx context.Context, t store.Tenant, doc string, prev in
 	key, field := s.keys.own(t, "v:"+doc), strconv.Itoa(v.N)
 	sealed, err := sealJSON(keys, aad(key, []byte(field)), v)
 	if err != nil {
+		return err
+	}
+	if err := s.o.Faults.Hit(ctx, fault.VersionBuilt); err != nil {
 		return err
 	}
 	return s.ownStep(ctx, t, func(_ map[string]string, x *txn) (*audit.Entry, error) {
