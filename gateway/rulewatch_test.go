@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bytes"
+	"context"
 	"log/slog"
 	"strings"
 	"testing"
@@ -31,6 +32,13 @@ func (d *deaf) Customer(text, lang string, m signal.Memory) (signal.Scores, sign
 		s.HumanRequest = 0
 	}
 	return s, m
+}
+
+// unreadable is a store that cannot read any version by its number.
+type unreadable struct{ store.Versions }
+
+func (unreadable) Version(context.Context, store.Tenant, string, int) (store.VersionedDoc, error) {
+	return store.VersionedDoc{}, store.ErrUnavailable
 }
 
 // TestRuleWatch holds what a node does about rules while it serves: a locked rule that does not match any more, and a flood
@@ -92,6 +100,19 @@ func TestRuleWatch(t *testing.T) {
 	w.beat(t.Context())
 	if a := w.board.Active(); len(a) != 0 || w.ready() != nil {
 		t.Errorf("alarms %+v after all is well, ready %v", a, w.ready())
+	}
+
+	// A node that cannot read what is in force says whose rules keep it from taking work.
+	blind := newRuleWatch(unreadable{st}, rulebook.Alone{}, lexical, clock, logger, nil)
+	blind.books[acme] = rulebook.New(rulebook.Options{
+		Versions: blind.versions, Tenant: acme, Nodes: blind.nodes, Detector: lexical, Board: blind.board, Now: clock, Log: logger,
+	})
+	if err := blind.ready(); err != nil {
+		t.Errorf("before it has looked: %v", err)
+	}
+	blind.beat(t.Context())
+	if err := blind.ready(); err == nil || !strings.Contains(err.Error(), "the rules of tenant acme") {
+		t.Errorf("ready although the rules in force cannot be read: %v", err)
 	}
 
 	// A configuration whose locked rules fail does not come into force: a node that starts with it does not start.
