@@ -117,23 +117,32 @@ func judgeGrowth(life []figures, every time.Duration) (faults []string) {
 	if time.Duration(len(life))*every < time.Minute || len(life) < 9 {
 		return nil
 	}
-	third := len(life) / 3
-	for _, of := range []struct {
-		name   string
-		value  func(figures) int64
-		factor float64
-		slack  int64
-	}{
-		{"goroutines", func(f figures) int64 { return f.goroutines }, 1.25, 50},
-		{"files", func(f figures) int64 { return f.files }, 1.25, 20},
-		{"memory", func(f figures) int64 { return f.heap + f.stacks }, 1.2, 32 << 20},
-	} {
-		was, is := median(life[third:2*third], of.value), median(life[2*third:], of.value)
-		if is > int64(math.Ceil(float64(was)*of.factor))+of.slack {
-			faults = append(faults, fmt.Sprintf("%s grew from %d to %d within %s", of.name, was, is, time.Duration(third)*every))
+	for _, of := range growths {
+		if was, is := of.between(life); is > int64(math.Ceil(float64(was)*of.factor))+of.slack {
+			faults = append(faults, fmt.Sprintf("%s grew from %d to %d within %s", of.name, was, is, time.Duration(len(life)/3)*every))
 		}
 	}
 	return faults
+}
+
+// growth is a figure that may not grow by more than factor and slack.
+type growth struct {
+	name   string
+	value  func(figures) int64
+	factor float64
+	slack  int64
+}
+
+var growths = []growth{
+	{"goroutines", func(f figures) int64 { return f.goroutines }, 1.25, 50},
+	{"files", func(f figures) int64 { return f.files }, 1.25, 20},
+	{"memory", func(f figures) int64 { return f.heap + f.stacks }, 1.2, 32 << 20},
+}
+
+// between returns the figure's medians in the second and in the last third of a life.
+func (g growth) between(life []figures) (was, is int64) {
+	third := len(life) / 3
+	return median(life[third:2*third], g.value), median(life[2*third:], g.value)
 }
 
 func median(life []figures, value func(figures) int64) int64 {

@@ -223,8 +223,13 @@ func (s *soak) lived() {
 	for _, f := range judgeGrowth(s.life, sampled) {
 		s.t.Error(f)
 	}
-	if n := len(s.life); n > 0 {
-		s.t.Logf("a life of %s: %s at its end", time.Duration(n)*sampled, s.life[n-1])
+	if n := len(s.life); n >= 3 {
+		var slopes []string
+		for _, g := range growths {
+			was, is := g.between(s.life)
+			slopes = append(slopes, fmt.Sprintf("%s %d then %d", g.name, was, is))
+		}
+		s.t.Logf("a life of %s: %s at its end; medians of its second and last third: %s", time.Duration(n)*sampled, s.life[n-1], strings.Join(slopes, ", "))
 	}
 	s.life = nil
 }
