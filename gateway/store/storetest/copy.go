@@ -215,7 +215,7 @@ func testThereAndBack(t *testing.T, m *moving) {
 	m.in(away, func() { m.wantTold(want, away.Blobs(m.Store), "there") })
 	again := m.whole(away, back)
 	for k, n := range rep.Counts {
-		if again.Counts[k] != n {
+		if got := again.Counts[k]; got != n && (k != transfer.Blobs || got < n) { // a place of files may be that of both
 			t.Errorf("%d %s came back of %d", again.Counts[k], k, n)
 		}
 	}

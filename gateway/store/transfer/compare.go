@@ -44,6 +44,12 @@ func compare(ctx context.Context, rep *Report, a, b Dumper, now func() time.Time
 			rep.differ(format, Where(i))
 		}
 	}
+	// Where both stores have their files in one place, the other's archive lies there too.
+	added := func(i Item) {
+		if i.Kind() != Blobs {
+			lost(i, "%s is in the target only")
+		}
+	}
 	x, moreA := nextA()
 	y, moreB := nextB()
 	for moreA || moreB {
@@ -63,7 +69,7 @@ func compare(ctx context.Context, rep *Report, a, b Dumper, now func() time.Time
 		case order < 0:
 			lost(x, "%s is missing from the target")
 		case order > 0:
-			lost(y, "%s is in the target only")
+			added(y)
 		default:
 			if err := rep.items(x, y); err != nil {
 				return err

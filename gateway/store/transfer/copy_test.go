@@ -120,7 +120,9 @@ func TestServerToFolder(t *testing.T) {
 
 func TestServerToServer(t *testing.T) {
 	s := redistest.Start(t, redistest.Durable()...)
-	storetest.ThereAndBack(t, server(s), server(s))
+	files := vfs.NewMem() // one place for the files of all
+	shared := serverWith(func(o *redis.Options) { o.Addr, o.FS = s.Addr(), files })
+	storetest.ThereAndBack(t, shared, shared)
 }
 
 func TestControl(t *testing.T) {
