@@ -216,6 +216,20 @@ func TestFailoverWithoutLoss(t *testing.T) {
 	p := newPair(t)
 	load := storetest.NewLoad(time.Now)
 	reached(t, p.s, load, 60, 1)
+	// One that is archived has nothing in the server that a checkpoint vouches for, and is not lost.
+	r := p.open("+49111")
+	p.do(r, customer, conversation.Decide{Decision: conversation.Decision{Kind: conversation.DecisionTag, Phase: conversation.Inbound, Tags: []string{"x"}}})
+	p.do(r, customer, conversation.Close{Reason: conversation.ReasonIdle})
+	signer, err := audit.NewSigner(make([]byte, 32))
+	p.must(err)
+	f, err := p.s.Frontier(t.Context(), p.tenant, 1000)
+	p.must(err)
+	sealed, err := signer.Seal(p.tenant.Name(), f.Newest, time.Now().UnixMilli(), f.Heads)
+	p.must(err)
+	p.must(p.s.Seal(t.Context(), p.tenant, sealed))
+	if done, err := p.s.Archive(t.Context(), r); err != nil || done.Entries == 0 {
+		t.Fatalf("archiving: %+v, %v", done, err)
+	}
 	p.sweep(p.s)
 	p.taken()
 	recovered(t, p.s)
