@@ -186,6 +186,9 @@ func (a *archiving) step(ctx context.Context, done *store.Archived) (more bool, 
 			return false, errors.Join(err, stale(why))
 		}
 	}
+	if err := a.superseded(ctx); err != nil {
+		return false, err
+	}
 	if err := s.o.Faults.Hit(ctx, fault.ArchiveBegun); err != nil {
 		return false, err
 	}
@@ -220,6 +223,19 @@ func (a *archiving) step(ctx context.Context, done *store.Archived) (more bool, 
 		done.After += int64(len(j.body))
 	}
 	return more, s.o.Faults.Hit(ctx, fault.ArchiveRecorded)
+}
+
+// superseded removes files that were begun under another name: another build compresses otherwise. Nobody can record them any
+// more.
+func (a *archiving) superseded(ctx context.Context) error {
+	for _, j := range a.jobs {
+		if p := j.shelf.pending; p != nil && j.body != nil && p.name != j.next.name {
+			if err := a.s.blobs.files.Remove(ctx, j.ref.Tenant.Name(), j.folder, p.name); err != nil {
+				return &outcomeError{store.ErrUnavailable, fmt.Errorf("removing an archived segment: %w", err)}
+			}
+		}
+	}
+	return nil
 }
 
 // outrun is store.ErrStale in the place of an error that there is because another has archived the rows meanwhile.

@@ -175,6 +175,59 @@ func TestArchiveCutOff(t *testing.T) {
 	}
 }
 
+// TestArchiveOtherBuild ends the archiving behind its files, which a build made that compresses otherwise: the next who
+// archives makes files of its own, and takes those away.
+func TestArchiveOtherBuild(t *testing.T) {
+	n := newNodes(t)
+	fs := vfs.NewMem()
+	s := n.sharing(fs, "/blobs", nil, nil)
+	dying := n.sharing(fs, "/blobs", func(_ context.Context, p fault.Point) error {
+		if p == fault.ArchiveStored {
+			return errKilled
+		}
+		return nil
+	}, nil)
+	r := n.closed(s, "x", "hello")
+	events, chain := n.whole(s, r)
+	if _, err := dying.Archive(t.Context(), r); !errors.Is(err, errKilled) {
+		t.Fatal(err)
+	}
+	p, err := home(r)
+	n.must(err)
+	keys, err := s.tenant(t.Context(), r.Tenant)
+	n.must(err)
+	rec, err := s.existing(t.Context(), r)
+	n.must(err)
+	c := n.server.Client()
+	for field, at := range map[string]spot{"al": logSpot(r, rec.key), "aa": chainSpot(r, p, keys)} {
+		state := s.keys.conversation(p, r, "s")
+		raw, err := c.HGet(t.Context(), state, field).Bytes()
+		n.must(err)
+		h, err := decodeShelf(raw)
+		n.must(err)
+		n.must(s.blobs.files.Remove(t.Context(), "acme", at.folder, h.pending.name))
+		body := []byte("what another build made of it")
+		h.pending.name = nameOf(at.key, body)
+		n.must(s.putBlob(t.Context(), at, *h.pending, body))
+		raw, err = h.encode()
+		n.must(err)
+		n.must(c.HSet(t.Context(), state, field, raw).Err())
+	}
+	if got := files(t, fs, "/blobs"); got != 2 {
+		t.Fatalf("%d files", got)
+	}
+	if _, err := s.Archive(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	if got := files(t, fs, "/blobs"); got != 2 {
+		t.Errorf("%d files, want those that are read", got)
+	}
+	if now, links := n.whole(s, r); len(now) != len(events) || len(links) != len(chain) {
+		t.Errorf("%d events and %d entries of %d and %d", len(now), len(links), len(events), len(chain))
+	}
+	n.sound(s)
+}
+
 // TestArchiveTwice lets two nodes archive many conversations at once: each is archived once, by one of them.
 func TestArchiveTwice(t *testing.T) {
 	n := newNodes(t)
