@@ -576,7 +576,7 @@ type Health struct {
 	OK bool
 	// Level names the durability in force: "embedded, fsync".
 	Level string
-	// Reason says what is wrong when OK is false.
+	// Reason says what is wrong when OK is false; with OK set, in which part of the store writes are refused.
 	Reason string
 	// Free is the number of bytes left above the reserve; negative under it, and then writes are refused.
 	Free int64

@@ -27,6 +27,7 @@ type db struct {
 	single   *goredis.Client                   // one server, or the one that sentinels name; nil on a Cluster
 	cluster  *cluster                          // nil elsewhere
 	watched  bool                              // by sentinels: another server may take over
+	name     string                            // of the single server, for people
 	open     func(addr string) *goredis.Client // one of a server that is asked for itself
 	scripts  scripts
 	wait     int
@@ -47,7 +48,7 @@ func (silent) Printf(context.Context, string, ...any) {}
 func newDB(o Options) *db {
 	silence()
 	d := &db{
-		scripts: newScripts(), wait: o.Wait, waitFor: o.WaitFor, patience: o.Patience, closed: make(chan struct{}),
+		name: cmp.Or(o.Addr, o.Master), scripts: newScripts(), wait: o.Wait, waitFor: o.WaitFor, patience: o.Patience, closed: make(chan struct{}),
 		open: func(addr string) *goredis.Client { return goredis.NewClient(clientOptions(o, addr, nil)) },
 	}
 	switch {

@@ -2,6 +2,8 @@ package redis
 
 import (
 	"bytes"
+	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -90,4 +92,25 @@ func scrubbed(t *testing.T, o Options, primary, replica *redistest.Server, follo
 		t.Errorf("after it is scrubbed files hold %d and %d of 2", a, b)
 	}
 	n.sound(s)
+}
+
+// FuzzReplicasIn: what a server says of its replicas is read, or passed over; an address that comes out is one.
+func FuzzReplicasIn(f *testing.F) {
+	f.Add("role:master\r\nconnected_slaves:2\r\nslave0:ip=10.0.0.2,port=6379,state=online,offset=14,lag=1\r\nslave1:ip=::1,port=6380,state=wait_bgsave,offset=0,lag=0\r\n")
+	f.Add("role:slave\r\nslave_repl_offset:14\r\nslave_priority:100\r\n")
+	f.Add("slave0:ip=redis-2.internal,port=6379\nslave:\nslavex:ip=a,port=1\nslave9:port\nslave3:ip=,port=")
+	f.Fuzz(func(t *testing.T, info string) {
+		for _, addr := range replicasIn(infoFields(info)) {
+			if _, port, err := net.SplitHostPort(addr); err == nil && port == "" {
+				t.Errorf("%q is no address", addr)
+			}
+		}
+	})
+}
+
+func TestReplicasIn(t *testing.T) {
+	got := replicasIn(infoFields("role:master\r\nslave1:ip=::1,port=6380,state=online\r\nslave0:ip=10.0.0.2,port=6379,state=online,offset=14\r\nslave_repl_offset:14\r\n"))
+	if want := []string{"10.0.0.2:6379", "[::1]:6380"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
 }

@@ -15,7 +15,7 @@ import (
 
 // server is one of the servers that hold the store.
 type server struct {
-	addr     string
+	addr     string // or what sentinels call it
 	client   *goredis.Client
 	slots    string   // those of a primary of a Cluster: "0-5460"; empty for one that has none
 	down     bool     // the others take it for dead
@@ -43,7 +43,7 @@ func (d *db) servers(ctx context.Context) ([]server, error) {
 // everyServer is servers, and those of a Cluster that have no slots now: their files may hold what was there.
 func (d *db) everyServer(ctx context.Context) ([]server, error) {
 	if d.cluster == nil {
-		return []server{{addr: d.single.Options().Addr, client: d.single}}, nil
+		return []server{{addr: d.name, client: d.single}}, nil
 	}
 	var err error
 	// Whom the client asks is chance, and may be the one that is dead.

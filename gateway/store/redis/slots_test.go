@@ -62,6 +62,17 @@ func TestKeyOf(t *testing.T) {
 	}
 }
 
+// TestComplete: a server that names only the port of another means its own host.
+func TestComplete(t *testing.T) {
+	from := goredis.NewClient(&goredis.Options{Addr: "redis-1.internal:6379"})
+	defer from.Close()
+	for addr, want := range map[string]string{":6380": "redis-1.internal:6380", "10.0.0.2:6379": "10.0.0.2:6379", "": ""} {
+		if got := complete(addr, from); got != want {
+			t.Errorf("%q is %q, want %q", addr, got, want)
+		}
+	}
+}
+
 // moving is a store on a Cluster of two primaries, and a partition whose slot is on its way from one to the other.
 type moving struct {
 	*nodes
