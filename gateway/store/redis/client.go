@@ -154,6 +154,9 @@ type sent struct {
 	fate   error           // nil when it is done; else an outcomeError, or an answer that is none
 }
 
+// frozenFor is for how long, at least, the servers are waited for of which not all have to answer.
+const frozenFor = 2 * time.Second
+
 // straightOn is how often a command goes where a server sends it without a pause.
 const straightOn = 3
 
@@ -166,6 +169,11 @@ func (d *db) deliver(ctx context.Context, u use, patience time.Duration, pinned 
 	}
 	if len(all) == 0 {
 		return nil
+	}
+	if u.partial { // one that is frozen holds nobody up for long
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, max(patience, frozenFor))
+		defer cancel()
 	}
 	until := time.Now().Add(patience)
 	left := all
@@ -189,7 +197,7 @@ func (d *db) deliver(ctx context.Context, u use, patience time.Duration, pinned 
 			hops++
 			continue
 		}
-		if again && u.partial {
+		if u.partial && (again || errors.Is(err, store.ErrFull)) {
 			for _, c := range left {
 				c.cmd.SetErr(c.fate)
 			}

@@ -303,3 +303,39 @@ func TestHintsOnCluster(t *testing.T) {
 		}
 	}
 }
+
+// TestSweepWithoutAPrimary: what a dead node has left is found wherever it lies, except with the primary that is gone.
+func TestSweepWithoutAPrimary(t *testing.T) {
+	c := redistest.StartCluster(t, 3, 0, redistest.Durable()...)
+	n := onCluster(t)
+	a, b := n.open(c, 2*time.Second), n.open(c, 100*time.Millisecond)
+	owner := func(r store.Ref) *redistest.Server {
+		p, err := home(r)
+		n.must(err)
+		return c.Owner(16*p + 8)
+	}
+	var gone *redistest.Server
+	left := map[store.Ref]*redistest.Server{}
+	for i := 0; gone == nil || len(left) < 12; i++ {
+		st := n.opening("visitor " + string(rune('a'+i%26)) + string(rune('a'+i/26)))
+		n.commit(a, st)
+		left[st.Ref] = owner(st.Ref)
+		if left[st.Ref] != owner(store.Ref{Tenant: n.tenant, ID: n.ids.New(id.Conversation, 0)}) {
+			gone = left[st.Ref] // a primary that does not have the first partition: the sweep begins with one that answers
+		}
+	}
+	n.must(a.Close())
+	gone.Kill()
+	n.move(time.Minute)
+	jobs, _, err := b.Due(t.Context(), n.now.Load(), 100)
+	n.must(err)
+	found := map[store.Ref]bool{}
+	for _, j := range jobs {
+		found[j.Ref] = true
+	}
+	for r, at := range left {
+		if found[r] != (at != gone) {
+			t.Errorf("what lies with a primary (gone: %v) was found: %v", at == gone, found[r])
+		}
+	}
+}

@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"sync"
@@ -121,23 +122,40 @@ func (s *Store) sweep(ctx context.Context, now int64) error {
 	defer s.swept.mu.Unlock()
 	s.look(ctx, now)
 	later := now + max(1, s.o.Redeliver.Milliseconds())
+	// A partition whose server does not answer keeps what is due there for the next sweep; it holds up no other.
+	cmds := make([]*goredis.Cmd, id.Partitions)
+	errs := make([]error, (id.Partitions+askedAtOnce-1)/askedAtOnce)
+	var wg sync.WaitGroup
+	for page := range errs {
+		from, to := page*askedAtOnce, min((page+1)*askedAtOnce, id.Partitions)
+		wg.Go(func() {
+			errs[page] = s.db.run(ctx, sweeping, func(p goredis.Pipeliner) {
+				for part := from; part < to; part++ {
+					keys := []string{s.keys.part(part, "r"), s.keys.part(part, "t"), s.keys.part(part, "o"), s.keys.part(part, "x")}
+					cmds[part] = p.EvalSha(ctx, s.db.scripts.due.Hash(), keys, now, later, sweptPerPart)
+				}
+			})
+		})
+	}
+	wg.Wait()
 	var left []int
 	silent, why := 0, error(nil)
-	// A partition whose server does not answer keeps what is due there for the next sweep; it holds up no other.
-	err := eachPartFrom(ctx, s, sweeping, 0, func(p goredis.Pipeliner, part int) *goredis.Cmd {
-		keys := []string{s.keys.part(part, "r"), s.keys.part(part, "t"), s.keys.part(part, "o"), s.keys.part(part, "x")}
-		return p.EvalSha(ctx, s.db.scripts.due.Hash(), keys, now, later, sweptPerPart)
-	}, func(part int, c *goredis.Cmd) (bool, error) {
+	for part, c := range cmds {
+		page := &errs[part/askedAtOnce]
+		if *page != nil {
+			continue
+		}
 		if err := c.Err(); err != nil {
 			silent, why = silent+1, err
-			return true, nil
+			continue
 		}
 		rows, err := s.take(c, now)
 		if rows > 0 {
 			left = append(left, part)
 		}
-		return true, err
-	})
+		*page = err
+	}
+	err := errors.Join(errs...)
 	if silent == id.Partitions {
 		err = why
 	}
