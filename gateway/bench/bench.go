@@ -17,6 +17,7 @@
 //	durable.go    a proxy with a journal
 //	readback.go   what the log holds          report.go  what comes out of it
 //	budget.go     where the time goes         growth.go  with many conversations
+//	redis.go, redisserver.go   nodes that share a Redis server   model.go  what a load needs of them
 //	process.go, proc.go, disk.go, system_*.go   the machine
 package bench
 

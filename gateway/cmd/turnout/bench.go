@@ -14,6 +14,7 @@ import (
 type benchCmd struct {
 	Turns  benchTurnsCmd  `cmd:"" default:"withargs" help:"Measure a gateway beside bare proxies (the default)."`
 	Growth benchGrowthCmd `cmd:"" help:"Measure a turn with few conversations and with many."`
+	Redis  benchRedisCmd  `cmd:"" help:"Measure nodes that share a Redis server, and say what a number of conversations a day needs."`
 	Disk   benchDiskCmd   `cmd:"" help:"Measure how long a folder's disk takes to make a small write durable: every answer to a customer waits for one."`
 }
 
@@ -82,6 +83,42 @@ func (c *benchGrowthCmd) Run(ctx context.Context) error {
 	}
 	fmt.Print(g)
 	return nil
+}
+
+type benchRedisCmd struct {
+	Nodes         []int         `default:"1,2,4" help:"How many gateways share the server."`
+	Conversations []int         `default:"2000,10000" help:"How many there are, step by step; up to a million takes many minutes and some GB of memory."`
+	IDs           int           `name:"ids" default:"200000" help:"Message ids whose memory is measured."`
+	Rounds        int           `default:"3" help:"How often each setup is loaded."`
+	Round         time.Duration `default:"3s" help:"How long each time."`
+	Warmup        time.Duration `default:"1s" help:"How long before."`
+	Connections   int           `default:"64" help:"Open at a time."`
+	Server        string        `default:"redis-server" help:"The program of the server. It is started, with a replica, on this machine."`
+	PerDay        []float64     `default:"1000000,100000000" help:"Conversations a day that the model is made for."`
+	Turns         float64       `default:"10" help:"Turns of a conversation in the model."`
+	HotDays       float64       `default:"8" help:"Days from the beginning of a conversation until it is archived, in the model."`
+	Days          float64       `default:"90" help:"Days for which conversations are kept, in the model."`
+	Dir           string        `help:"A folder on the disk that is to be paid for."`
+	Keep          bool          `help:"Leave the run's folder behind."`
+	JSON          bool          `name:"json" help:"Print the report as JSON."`
+}
+
+func (c *benchRedisCmd) Run(ctx context.Context) error {
+	report, err := bench.RunRedis(ctx, bench.RedisOptions{
+		Options: bench.Options{
+			Rounds: c.Rounds, Round: c.Round, Warmup: c.Warmup, Connections: c.Connections, Dir: c.Dir, Keep: c.Keep, Progress: os.Stderr,
+		},
+		Server: c.Server, Nodes: c.Nodes, Steps: c.Conversations, IDs: c.IDs,
+		Load: bench.ModelInput{ConversationsPerDay: c.PerDay, Turns: c.Turns, HotDays: c.HotDays, KeptDays: c.Days},
+	})
+	if err != nil && !errors.Is(err, bench.ErrLog) {
+		return err
+	}
+	if c.JSON {
+		return errors.Join(err, json.NewEncoder(os.Stdout).Encode(report))
+	}
+	fmt.Print(report) // also when the log lost something: it says what
+	return err
 }
 
 type benchPeerCmd struct {
