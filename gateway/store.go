@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -12,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"turnout/adapters"
 	"turnout/gateway/config"
 	"turnout/gateway/id"
 	"turnout/gateway/rulebook"
@@ -128,18 +128,24 @@ func nodeRedisOptions(o Options, cfg *config.Config, root []byte, ids *id.Source
 func redisOptions(o Options, cfg *config.Config) (redis.Options, error) {
 	s := cfg.Store
 	ro := redis.Options{
-		Addr: s.Address, Sentinels: s.Sentinels, Master: s.Master, Cluster: s.Cluster, Username: s.Username, Prefix: s.Prefix, Wait: s.Wait, AllowUnsafe: s.AllowUnsafe, MaxSkew: maxSkew, WayBack: s.WayBack, Blobs: s.Blobs.Folder,
+		Addr: s.Address, Sentinels: s.Sentinels, Master: s.Master, Cluster: s.Cluster, Username: s.Username, SentinelUsername: s.SentinelUsername, Prefix: s.Prefix, Wait: s.Wait, AllowUnsafe: s.AllowUnsafe, MaxSkew: maxSkew, WayBack: s.WayBack, Blobs: s.Blobs.Folder,
 	}
 	if ro.Blobs == "" {
 		ro.Blobs = filepath.Join(cfg.Data, "blobs")
 	}
-	if s.Password != "" {
-		secret, err := o.Secrets(s.Password)
-		if err != nil {
-			return ro, fmt.Errorf("reading the password of the store: %w", err)
+	for what, of := range map[string]struct {
+		ref adapters.SecretRef
+		to  *string
+	}{"the password of the store": {s.Password, &ro.Password}, "the password of the sentinels": {s.SentinelPassword, &ro.SentinelPassword}} {
+		if of.ref == "" {
+			continue
 		}
-		if ro.Password = secret.Reveal(); ro.Password == "" {
-			return ro, errors.New("reading the password of the store: it is empty")
+		secret, err := o.Secrets(of.ref)
+		if err != nil {
+			return ro, fmt.Errorf("reading %s: %w", what, err)
+		}
+		if *of.to = secret.Reveal(); *of.to == "" {
+			return ro, fmt.Errorf("reading %s: it is empty", what)
 		}
 	}
 	if s.TLS {

@@ -47,6 +47,9 @@ type Store struct {
 	// Sentinels, "host:port" each, know in the place of Address which server is the primary that they watch as Master.
 	Sentinels []string `yaml:"sentinels"`
 	Master    string   `yaml:"master"`
+	// SentinelUsername and SentinelPassword sign in to the sentinels, where they ask for it.
+	SentinelUsername string             `yaml:"sentinel_username"`
+	SentinelPassword adapters.SecretRef `yaml:"sentinel_password"`
 	// Cluster, "host:port" each, are some of the servers of a Redis Cluster, in the place of both.
 	Cluster  []string           `yaml:"cluster"`
 	Username string             `yaml:"username"`
@@ -288,7 +291,7 @@ func (l *loader) checkSettings(whole Section, s *Settings) {
 }
 
 // redisKeys are those of a store's settings that only a Redis store has.
-var redisKeys = []string{"address", "sentinels", "master", "cluster", "username", "password", "tls", "prefix", "wait", "allow_unsafe", "blobs", "archive_after", "way_back"}
+var redisKeys = []string{"address", "sentinels", "master", "sentinel_username", "sentinel_password", "cluster", "username", "password", "tls", "prefix", "wait", "allow_unsafe", "blobs", "archive_after", "way_back"}
 
 // mostReplicas bounds how many replicas can be waited for.
 const mostReplicas = 16
@@ -316,6 +319,16 @@ func (l *loader) checkStore(store Section, s *Store) {
 	}
 	l.checkServers(store, s)
 	l.notSealed(store, "password", s.Password)
+	l.notSealed(store, "sentinel_password", s.SentinelPassword)
+	if len(s.Sentinels) == 0 {
+		for _, name := range []string{"sentinel_username", "sentinel_password"} {
+			if store.sub(name).node != nil {
+				l.faults.add(store.find(name), `%s signs in to sentinels; list them, such as "sentinels: [sentinel-1.internal:26379]"`, name)
+			}
+		}
+	} else if s.SentinelUsername != "" && s.SentinelPassword == "" {
+		l.faults.add(store.find("sentinel_username"), "sentinel_username needs a sentinel_password, such as env:SENTINEL_PASSWORD")
+	}
 	if s.Username != "" && s.Password == "" {
 		l.faults.add(store.find("username"), `a username needs a password; write "password: file:path" or "password: env:NAME"`)
 	}

@@ -57,7 +57,7 @@ func newDB(o Options) *db {
 	case len(o.Sentinels) > 0:
 		d.watched = true
 		d.single = goredis.NewFailoverClient(&goredis.FailoverOptions{
-			MasterName: o.Master, SentinelAddrs: o.Sentinels, Username: o.Username, Password: o.Password, DB: o.DB, TLSConfig: o.TLS,
+			MasterName: o.Master, SentinelAddrs: o.Sentinels, SentinelUsername: o.SentinelUsername, SentinelPassword: o.SentinelPassword, Username: o.Username, Password: o.Password, DB: o.DB, TLSConfig: o.TLS,
 			MaxRetries: -1, DialerRetries: 1, DialTimeout: dialTimeout, ReadTimeout: readTimeout, WriteTimeout: readTimeout,
 			ContextTimeoutEnabled: true, DisableIdentity: true, Protocol: 2,
 			OnConnect: d.connected,

@@ -31,7 +31,9 @@ type Options struct {
 	// Username and Password sign in, where the server asks for it. TLS, when set, is how to connect.
 	Username, Password string
 	TLS                *tls.Config
-	DB                 int // 0 on a Cluster, which has no other
+	// SentinelUsername and SentinelPassword sign in to the sentinels, where they ask for it.
+	SentinelUsername, SentinelPassword string
+	DB                                 int // 0 on a Cluster, which has no other
 	// Prefix begins every key, so that a server can hold more than one store; empty means "turnout:". It has no braces:
 	// those around a part of a key say in which slot of a Cluster it lies.
 	Prefix string
