@@ -119,7 +119,7 @@ func nodeRedisOptions(o Options, cfg *config.Config, root []byte, ids *id.Source
 	} else if bucket != nil {
 		ro.Files = bucket
 	}
-	ro.Root, ro.IDs, ro.Now, ro.Faults, ro.Log, ro.FS = root, ids, o.Now, o.Faults, o.Log.With("component", "store"), o.FS
+	ro.Root, ro.IDs, ro.Now, ro.Faults, ro.Log, ro.FS, ro.Events = root, ids, o.Now, o.Faults, o.Log.With("component", "store"), o.FS, o.Events
 	ro.Damaged = o.damaged
 	return ro, nil
 }

@@ -28,6 +28,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(faultPoint) != "" || os.Getenv(faultDisk) != "" {
 		os.Exit(serveUntilFault())
 	}
+	if os.Getenv(releaseEvents) != "" {
+		os.Exit(serveRelease())
+	}
 	dir, err := os.MkdirTemp("", "turnout-story-*")
 	if err == nil {
 		binary = filepath.Join(dir, "turnout")
@@ -183,8 +186,12 @@ func freeAddr(t *testing.T) string { return adaptertest.FreeAddr(t) }
 // start runs the process and returns when it serves.
 func (n *node) start() {
 	n.t.Helper()
-	if n.instead != nil {
+	switch {
+	case n.instead != nil:
 		n.run(n.instead())
+		return
+	case n.release != 0:
+		n.run(n.ofRelease())
 		return
 	}
 	n.run(exec.Command(binary, "serve", "--config", filepath.Join(n.dir, "turnout.yaml")))

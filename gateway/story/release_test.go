@@ -3,6 +3,7 @@ package story
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -81,6 +82,17 @@ func (c *fleet) replace(ctx context.Context, i, release int, kindly bool) {
 	n.release = release
 	n.start()
 	c.worked(ctx)
+	if release > conversation.Version { // it is the release that it should be, and writes what the others read
+		resp, err := c.http.Get(n.ops + "/healthz")
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		b, err := io.ReadAll(resp.Body)
+		if want := fmt.Sprintf("version %d of %d", conversation.Version, release); err != nil || !strings.Contains(string(b), want) && c.release == 0 {
+			c.t.Errorf("a node of the next release says %s, %v, want %q", b, err, want)
+		}
+	}
 }
 
 // TestRollingRestart replaces the nodes of one release by those of the next under load, and back again, one by one, some of
@@ -120,8 +132,8 @@ func TestRollingRestart(t *testing.T) {
 			return true
 		})
 		c.worked(ctx)
-		c.replace(ctx, 0, next, false)
 		want[next], c.release = true, next
+		c.replace(ctx, 0, next, false)
 	}
 	end()
 	got := map[int]bool{}
