@@ -143,7 +143,7 @@ func TestCluster(t *testing.T) {
 // messages is how many a load leaves in a store that is copied.
 func messages() int {
 	if os.Getenv("TURNOUT_SCALE") == "full" {
-		return 200_000
+		return 10_000
 	}
 	return 400
 }
