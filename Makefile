@@ -101,7 +101,7 @@ test-browser: need-chromium $(BROWSER_READY) build ## drive browsers against the
 	@cd $(BROWSER) && npm test --silent
 
 .PHONY: race
-race: need-go need-gcc need-redis ## run the tests of the concurrent packages with the race detector
+race: need-go need-gcc need-redis $(S3_READY) ## run the tests of the concurrent packages with the race detector
 	@CGO_ENABLED=1 go test -race -short -timeout 20m $(TESTFLAGS) $(RACE_DIRS:%=./%/...)
 
 .PHONY: soak

@@ -40,6 +40,7 @@ func startServer(t *testing.T) string {
 			return "http://" + strings.TrimSpace(at)
 		}
 	}
+	_ = cmd.Wait() // what it said is whole then
 	t.Fatalf("the server of %s said %q and ended: is it installed? make does it", dir, said.String())
 	return ""
 }
