@@ -97,7 +97,7 @@ func New(o Options) (*Bucket, error) {
 	}
 	client, err := minio.NewCore(u.Host, &minio.Options{
 		Creds: credentials.NewStaticV4(o.AccessKey, o.SecretKey, ""), Secure: u.Scheme == "https", Region: o.Region,
-		BucketLookup: lookup, Transport: o.Transport, MaxRetries: o.Attempts,
+		BucketLookup: lookup, Transport: settled{o.Transport}, MaxRetries: o.Attempts,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("the bucket cannot be used: %w", err)
